@@ -1,0 +1,312 @@
+"""Receptive fields, held against NaN, against gradients and against published tables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from fixtures.networks import IMAGE, SMALL, ZOO, Forward, chain, conv, zoo
+from fixtures.oracle import boxes, mismatches
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nbviz.analysis.layers import Layer, Layers, example_input, record_layers
+from nbviz.analysis.receptive_field import Axis, Box
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small maps gain nothing from more, and wait for them
+    yield
+    torch.set_num_threads(before)
+
+
+def recorded(model: nn.Module, shape) -> Layers:
+    model.eval()
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    with torch.no_grad():
+        return record_layers(model, example_input(shape, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_boxes_are_exactly_what_nan_reaches(name):
+    torch.manual_seed(0)
+    make, shape = SMALL[name]
+    model = make()
+    layers = recorded(model, shape)
+    rows = range(shape[-2]) if len(shape) == 3 else []
+    assert mismatches(model, layers, rows, range(shape[-1]), holes=True) == []
+    assert layers.approximated == ()
+    assert all(layer.receptive_field.exact for layer in layers)
+
+
+def border_and_middle(length: int) -> list[int]:
+    return sorted({0, 1, length // 3, length // 2, length - 2, length - 1})
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_boxes_of_known_networks_are_exactly_what_nan_reaches(name):
+    model, side = zoo(name), ZOO[name]
+    layers = recorded(model, (3, side, side))
+    assert layers.approximated == ()
+    holes = name.startswith("swin")  # a shifted window joins opposite edges of the image
+    places = range(side) if holes else border_and_middle(side)
+    assert mismatches(model, layers, places, places, holes=holes) == []
+
+
+def test_boxes_of_a_timm_network_are_exactly_what_nan_reaches():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    for name, side in (("resnet10t", 64), ("tf_efficientnet_lite0", 64), ("mixer_s16_224", 224)):
+        model = timm.create_model(name, pretrained=False)
+        layers = recorded(model, (3, side, side))
+        places = border_and_middle(side)
+        assert layers.approximated == ()
+        assert mismatches(model, layers, places, places) == []
+
+
+def test_boxes_of_transformers_networks_are_exactly_what_nan_reaches():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    swin = transformers.SwinConfig(
+        embed_dim=24, depths=[1, 2], num_heads=[2, 4], image_size=32, window_size=4, patch_size=2
+    )
+    convnext = transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)
+    for model in (
+        transformers.SwinForImageClassification(swin),
+        transformers.ConvNextForImageClassification(convnext),
+    ):
+        layers = recorded(model, (3, 32, 32))
+        assert layers.approximated == ()
+        assert mismatches(model, layers, range(32), range(32), holes=True) == []
+
+
+PUBLISHED = {
+    # name: size, padding, stride of the last feature map. VGG-16: the table of
+    # google-research/receptive_field; the others by the same arithmetic for torchvision's variants.
+    "vgg16": (212, 90, 32),
+    "alexnet": (195, 66, 32),
+    "resnet18": (435, 217, 32),
+    "resnet50": (427, 213, 32),
+    "mobilenet_v2": (491, 245, 32),
+    "densenet121": (2071, 1021, 32),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_are_met(name):
+    with torch.device("meta"):
+        model = zoo(name)
+    with torch.no_grad():
+        layers = record_layers(model, example_input((3, 224, 224), device="meta"))
+    maps = [layer for layer in layers if layer.layout == "maps" and layer.receptive_field.size]
+    field = maps[-1].receptive_field
+    size, padding, stride = PUBLISHED[name]
+    assert field.size == (size, size)
+    assert field.padding == (padding, padding)
+    assert field.stride == (stride, stride) == maps[-1].stride
+    assert field.aligned
+
+
+def reaches(model: nn.Module, layers: Layers, layer: Layer, row: int, col: int) -> Box:
+    """The box of pixels with a gradient from one unit, over all its channels."""
+    image = example_input(layers.input_shape).double().requires_grad_()
+    seen = {}
+    module = model.get_submodule(layer.module_name)
+    handle = module.register_forward_hook(lambda m, i, output: seen.update(value=output))
+    model(image)
+    handle.remove()
+    unit = seen["value"][0]
+    unit = unit[row, col] if layer.layout == "maps_last" else unit[:, row, col]
+    weights = torch.rand(unit.shape, generator=torch.Generator().manual_seed(1)) + 0.5
+    gradient = torch.autograd.grad((unit * weights).sum(), image)[0][0].abs().sum(0)
+    rows, cols = gradient.sum(1).nonzero().flatten(), gradient.sum(0).nonzero().flatten()
+    return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "convnext_tiny", "googlenet"])
+def test_no_pixel_outside_a_box_has_a_gradient_and_its_edges_have(name):
+    torch.manual_seed(0)
+    model = zoo(name).double()
+    for module in model.modules():  # or a dead ReLU or a tiny layer scale hides an edge
+        for key, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, key, nn.Softplus())
+        if hasattr(module, "layer_scale"):
+            nn.init.uniform_(module.layer_scale, 0.5, 1.0)
+    layers = recorded(model, (3, 64, 64))
+    grids = [x for x in layers if not x.functional and x.layout.startswith("maps")]
+    chosen = [x for x in grids if x.kind in {"Conv2d", "LayerNorm"} and x.receptive_field.size]
+    for layer in [chosen[0], chosen[len(chosen) // 3], chosen[len(chosen) // 2]]:
+        height, width = layer.grid
+        for row, col in {(0, 0), (height // 2, width // 3), (height - 1, width - 1)}:
+            assert reaches(model, layers, layer, row, col) == layer.box(row, col), layer.name
+
+
+@pytest.mark.parametrize("name", [n for n in SMALL if n != "padded"])  # by a mirrored border
+def test_the_unclipped_box_holds_the_clipped_one_and_is_it_away_from_the_edge(name):
+    make, shape = SMALL[name]
+    layers = recorded(make(), shape)
+    height, width = (shape[-2] if len(shape) == 3 else 1), shape[-1]
+    for layer in layers:
+        field = layer.receptive_field
+        if field.size is None:
+            assert field.unclipped(0, 0) is None
+            continue
+        for row in range(layer.grid[0]):
+            for col in range(layer.grid[1]):
+                whole, seen = field.unclipped(row, col), field.clipped(row, col)
+                if seen.is_empty:
+                    continue
+                assert whole.top <= seen.top
+                assert whole.left <= seen.left
+                assert whole.bottom >= seen.bottom
+                assert whole.right >= seen.right
+                inside = whole.top >= 0 and whole.left >= 0
+                if field.aligned and inside and whole.bottom <= height and whole.right <= width:
+                    assert whole == seen, (layer.name, row, col)
+
+
+def test_a_unit_behind_global_pooling_or_attention_sees_the_whole_image():
+    for name in ("squeeze-excite", "attention", "classifier"):
+        make, shape = SMALL[name]
+        layer = recorded(make(), shape)[-1]
+        assert layer.receptive_field.is_global
+        assert layer.receptive_field.unclipped(0, 0) is None
+    # what a stride leaves over at the edge is seen by no unit, global or not
+    behind = recorded(chain(conv(size=5, stride=4), nn.AdaptiveAvgPool2d(1)), (3, 24, 20))[-1]
+    assert behind.box(0, 0) == Box(0, 0, 21, 17)
+
+
+def test_a_local_layer_is_not_called_global():
+    layers = recorded(zoo("resnet18"), (3, 64, 64))
+    assert [x.name for x in layers if x.receptive_field.is_global] == ["avgpool", "fc"]
+
+
+def test_units_that_see_only_padding_have_an_empty_box():
+    make, shape = SMALL["empty windows"]
+    corner = recorded(make(), shape)[0].box(0, 0)
+    assert corner.is_empty
+    assert corner == Box(0, 0, 0, 0)
+
+
+def test_branches_are_joined_and_transposed_maps_say_that_their_windows_differ():
+    branches = recorded(*_made("branches"))[-1].receptive_field
+    assert (branches.size, branches.padding, branches.aligned) == ((15, 15), (4, 4), True)
+    cropped = recorded(*_made("cropped branch"))[-1].receptive_field
+    assert (cropped.size, cropped.padding, cropped.stride) == ((7, 7), (0, 0), (1, 1))
+    transposed = recorded(*_made("transposed"))[-1].receptive_field
+    assert not transposed.aligned
+    assert transposed.exact
+
+
+def _made(name):
+    make, shape = SMALL[name]
+    return make(), shape
+
+
+def test_an_operation_without_a_rule_widens_the_box_and_is_named():
+    def warped(net, x):
+        x = net.conv(x)
+        theta = torch.tensor([[[0.9, 0, 0], [0, 0.9, 0]]]).expand(len(x), 2, 3)
+        grid = torch.nn.functional.affine_grid(theta, x.shape, align_corners=False)
+        return net.last(torch.nn.functional.grid_sample(x, grid, align_corners=False))
+
+    layers = recorded(Forward(warped, conv=conv(), last=conv((4, 4))), IMAGE)
+    assert layers.approximated == ("grid_sampler_2d",)
+    before, after = layers["conv"].receptive_field, layers["last"].receptive_field
+    assert before.exact
+    assert not after.exact
+    assert layers["last"].box(0, 0) == Box(0, 0, *IMAGE[1:])
+
+
+def test_a_unit_outside_the_grid_is_refused_with_the_grid():
+    layer = recorded(chain(conv()), IMAGE)[0]
+    for call in (layer.box, layer.receptive_field.clipped, layer.receptive_field.unclipped):
+        with pytest.raises(IndexError, match=r"22 rows x 18 columns, got \(22, 0\)"):
+            call(22, 0)
+    with pytest.raises(IndexError):
+        layer.box(-1, 0)
+
+
+def test_axes_of_different_strides_have_no_common_window():
+    pixels = Axis.pixels()
+    joined = pixels.window(-1, 1, 2).union(pixels.window(-1, 1, 1))
+    assert joined.size is None
+    assert joined.stride == 2
+
+
+sizes = st.integers(1, 4)
+
+
+@st.composite
+def stage(draw, channels: int) -> tuple[nn.Module, int]:
+    kernel, stride, dilation = draw(sizes), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    span = (kernel - 1) * dilation
+    padding = draw(st.integers(0, math.ceil(span / 2)))
+    options = {"stride": stride, "padding": padding}
+    kind = draw(st.sampled_from(["conv", "depthwise", "max", "avg", "transposed"]))
+    if kind == "max":
+        pad = min(padding, kernel // 2)
+        return nn.MaxPool2d(kernel, stride, pad, dilation, ceil_mode=draw(st.booleans())), channels
+    if kind == "avg":
+        pad = min(padding, kernel // 2)
+        return nn.AvgPool2d(kernel, stride, pad, ceil_mode=draw(st.booleans())), channels
+    if kind == "transposed":
+        module = nn.ConvTranspose2d(channels, 2, kernel, dilation=dilation, **options)
+        return module, 2
+    groups = channels if kind == "depthwise" else 1
+    return nn.Conv2d(channels, 2 * channels, kernel, dilation=dilation, groups=groups, **options), (
+        2 * channels
+    )
+
+
+class Parallel(nn.Module):
+    """Two ways through, cut to the smaller map and joined."""
+
+    def __init__(self, left: nn.Module, right: nn.Module) -> None:
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, x):
+        a, b = self.left(x), self.right(x)
+        height, width = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
+        return torch.cat([a[:, :, :height, :width], b[:, :, :height, :width]], 1)
+
+
+@st.composite
+def network(draw) -> nn.Module:
+    modules, channels = [], 1
+    for _ in range(draw(st.integers(1, 3))):
+        if draw(st.booleans()):
+            module, channels = draw(stage(channels))
+        else:
+            (left, a), (right, b) = draw(stage(channels)), draw(stage(channels))
+            module, channels = Parallel(left, right), a + b
+        modules.append(module)
+    return nn.Sequential(*modules).eval()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(network(), st.integers(9, 14), st.integers(9, 14))
+def test_any_stack_of_windows_agrees_with_nan(model, height, width):
+    shape = (1, height, width)
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, *shape))
+    except RuntimeError:
+        return  # the map shrank to nothing
+    layers = recorded(model, shape)
+    assert layers.approximated == ()
+    assert mismatches(model, layers, range(height), range(width), holes=True) == []
+
+
+def test_the_oracle_itself_sees_a_wrong_box():
+    model = chain(conv(padding=1))
+    layers = recorded(chain(conv(size=5, padding=2)), IMAGE)
+    assert mismatches(model, layers, range(24), range(20), holes=True)
+    assert np.array_equal(boxes(layers[0])[10, 10], [8, 8, 13, 13])
