@@ -1,0 +1,418 @@
+/** The view of `nbviz.FilterGrid`: the kernels of one layer, to sort, zoom, select and replay. */
+
+import type { AnyModel, Render } from "@anywidget/types";
+import { colormapPixels } from "../shared/colormaps.ts";
+import { button, element, select } from "../shared/controls.ts";
+import { listen, openView, type View } from "../shared/view.ts";
+import { type Channel, Requests } from "../shared/wire.ts";
+import {
+  decodeFrame,
+  FLAG,
+  type Frame,
+  layerRange,
+  type Normalise,
+  type Sort,
+  shownRange,
+  sortedOutputs,
+} from "./frame.ts";
+import { GridCanvas } from "./grid.ts";
+import { GALLERY_PANELS } from "./layout.ts";
+import { type Focus, Lens } from "./lens.ts";
+import { Playback } from "./playback.ts";
+import { decodeHistory, Film, type Model, type State } from "./state.ts";
+import css from "./style.css";
+
+/** Snapshots that a view keeps while a training runs. */
+const FILM_FRAMES = 128;
+
+const SORTS = [
+  { value: "index", label: "channel number" },
+  { value: "norm", label: "largest norm first" },
+  { value: "noise", label: "noisiest first" },
+  { value: "similarity", label: "look-alikes together" },
+];
+const SCALES = [
+  { value: "kernel", label: "each kernel" },
+  { value: "layer", label: "whole layer" },
+  { value: "symmetric", label: "symmetric about 0" },
+];
+const GLYPHS: Record<string, string> = {
+  healthy: "✓",
+  noisy: "▒",
+  untrained: "?",
+  broken: "✕",
+  mixed: "▒",
+};
+
+class FilterGridView {
+  private readonly view: View;
+  private readonly grid: GridCanvas;
+  private readonly lens: Lens;
+  private readonly playback: Playback;
+  private readonly requests: Requests;
+  private readonly film = new Film(FILM_FRAMES);
+  private readonly controls: {
+    layer: ReturnType<typeof select>;
+    sort: ReturnType<typeof select>;
+    normalise: ReturnType<typeof select>;
+    colormap: ReturnType<typeof select>;
+  };
+  private readonly healthLine = element("p", { class: "health" });
+  private readonly chips = element("div", { class: "chips" });
+  private readonly legend = element("div", { class: "legend" });
+  private readonly note = element("p", { class: "note" });
+  private readonly selection = element("div", { class: "selection" });
+  /** newest kernels, and the trait value that they were decoded from */
+  private newest: Frame | null = null;
+  private decoded: State["kernels"] | null = null;
+  private decodedHistory: State["history"] | null = null;
+  private focus: Focus | null = null;
+  /** output channel that Shift-click extends from */
+  private anchor = 0;
+  private waitingSince = 0;
+
+  constructor(
+    private readonly model: AnyModel<object>,
+    host: HTMLElement,
+  ) {
+    this.view = openView(host, "filter-grid", css, () => this.draw());
+    const { signal } = this.view;
+    this.requests = new Requests(model as unknown as Channel, signal);
+    this.controls = {
+      layer: select("Layer", (value) => this.set("layer", value)),
+      sort: select("Sort", (value) => this.set("sort", value as Sort)),
+      normalise: select("Scale", (value) => this.set("normalise", value as Normalise)),
+      colormap: select("Colours", (value) => this.set("colormap", value as State["colormap"])),
+    };
+    this.grid = new GridCanvas(this.view, {
+      point: (focus) => this.point(focus),
+      select: (output, extend) => this.select(output, extend),
+      clear: () => this.set("selected", []),
+      zoom: (factor) => this.zoom(factor),
+      announce: (focus) => this.announce(focus),
+    });
+    this.lens = new Lens(
+      this.requests,
+      signal,
+      () => {
+        this.focus = this.lens.current;
+        this.view.redraw();
+      },
+      (message) => this.view.problem(message),
+    );
+    this.playback = new Playback(signal, (step) => this.set("step", step));
+    this.assemble();
+    const traits = ["layer", "layers", "kernels", "sort", "normalise", "colormap", "zoom"];
+    const events = [...traits, "selected", "step", "history", "watching", "problem"];
+    listen(
+      model as never,
+      events.map((name) => `change:${name}`),
+      signal,
+      () => this.view.redraw(),
+    );
+    this.view.redraw();
+  }
+
+  close(): void {
+    this.view.close();
+  }
+
+  private get<K extends keyof State>(name: K): State[K] {
+    return (this.model as unknown as Model).get(name);
+  }
+
+  private set<K extends keyof State>(name: K, value: State[K]): void {
+    const model = this.model as unknown as Model;
+    model.set(name, value);
+    model.save_changes();
+    this.view.redraw();
+  }
+
+  private assemble(): void {
+    const { layer, sort, normalise, colormap } = this.controls;
+    const zoom = element(
+      "div",
+      { class: "zoom", role: "group", "aria-label": "Zoom" },
+      button("−", "Zoom out", () => this.zoom(-1)),
+      button("+", "Zoom in", () => this.zoom(1)),
+      button("fit", "Kernels at their usual size", () => this.set("zoom", 0)),
+    );
+    this.view.body.append(
+      element(
+        "div",
+        { class: "toolbar" },
+        layer.node,
+        sort.node,
+        normalise.node,
+        colormap.node,
+        zoom,
+      ),
+      element("div", { class: "verdict" }, this.healthLine, this.chips),
+      this.note,
+      element(
+        "div",
+        { class: "main" },
+        element("div", { class: "kernels" }, this.grid.node, this.legend),
+        this.lens.node,
+      ),
+      this.playback.node,
+      this.selection,
+      element(
+        "p",
+        { class: "keys", id: "keys" },
+        "Point: weights · click or Enter: select · Shift: extend · arrow keys: move · " +
+          "+ and −, or Ctrl and wheel: zoom · Esc: select none",
+      ),
+    );
+  }
+
+  private draw(): void {
+    const state = this.get("kernels");
+    this.decode(state);
+    this.view.problem(this.get("problem"));
+    const frame = this.shownFrame();
+    this.showControls(frame);
+    this.showWaiting(state);
+    if (!frame) return;
+    const order = sortedOutputs(this.ordered(frame), this.get("sort"));
+    const colourful = state.colour && this.get("colormap") === "auto";
+    const map = this.colormap();
+    const centred = map === "diverging" || this.get("normalise") === "symmetric";
+    const panels = colourful ? 1 : frame.inputs;
+    this.grid.draw({
+      frame,
+      order,
+      selected: new Set(this.get("selected")),
+      duplicates: state.duplicates,
+      matrix: panels > GALLERY_PANELS,
+      panels,
+      zoom: this.get("zoom"),
+      paint: {
+        normalise: this.get("normalise"),
+        centred: centred && !(colourful && this.get("normalise") !== "symmetric"),
+        map: colourful ? null : colormapPixels(map),
+      },
+    });
+    this.showLens(frame, state);
+    this.showHealth(frame, state);
+    this.showLegend(frame, colourful, centred);
+    this.showSelection(frame);
+    this.playback.show(this.film.steps, this.get("step"), this.get("watching"));
+  }
+
+  /** Look-alike order is computed for the newest kernels only; snapshots stand in it too. */
+  private ordered(frame: Frame): Frame {
+    return frame.similarity ? frame : { ...frame, similarity: this.newest?.similarity ?? null };
+  }
+
+  private decode(state: State["kernels"]): void {
+    const history = this.get("history");
+    if (history !== this.decodedHistory) {
+      this.decodedHistory = history;
+      const frames = decodeHistory(history);
+      if (frames.length > 0 || !this.get("watching").active) this.film.replace(frames);
+    }
+    if (state === this.decoded || !Array.isArray(state.arrays)) return;
+    const before = this.newest;
+    this.newest = decodeFrame(state);
+    this.decoded = state;
+    this.lens.forget();
+    if (before && before.layer !== this.newest.layer) this.focus = null;
+    // Look-alike order is not computed anew at every step of a training.
+    if (!this.newest.similarity && before?.layer === this.newest.layer) {
+      this.newest.similarity = before.similarity;
+    }
+    if (this.get("watching").active) this.film.add(this.newest);
+  }
+
+  private shownFrame(): Frame | null {
+    const step = this.get("step");
+    if (step < 0 || !this.newest) return this.newest;
+    const frame = this.film.at(step);
+    return frame?.layer === this.newest.layer ? frame : this.newest;
+  }
+
+  private colormap(): "diverging" | "sequential" | "grey" {
+    const chosen = this.get("colormap");
+    return chosen === "auto" ? "diverging" : chosen;
+  }
+
+  private showControls(frame: Frame | null): void {
+    const { layer, sort, normalise, colormap } = this.controls;
+    layer.show(
+      this.get("layers").map((entry) => ({
+        value: entry.name,
+        label: `${entry.name || "(the network itself)"} · ${entry.shape.join("×")}`,
+        disabled: entry.problem !== "",
+      })),
+      this.get("layer"),
+    );
+    const judged = frame?.noise.some((n) => !Number.isNaN(n)) ?? false;
+    sort.show(
+      SORTS.map((choice) => ({
+        ...choice,
+        disabled: choice.value === "noise" && !judged,
+      })),
+      this.get("sort"),
+    );
+    normalise.show(SCALES, this.get("normalise"));
+    const first = this.decoded?.colour ? "red, green, blue" : "diverging (auto)";
+    colormap.show(
+      [
+        { value: "auto", label: first },
+        { value: "diverging", label: "diverging" },
+        { value: "sequential", label: "sequential" },
+        { value: "grey", label: "grey" },
+      ],
+      this.get("colormap"),
+    );
+  }
+
+  /** Says so while the kernel has not answered to a new layer; asks itself again, since no event will. */
+  private showWaiting(state: State["kernels"]): void {
+    const wanted = this.get("layer");
+    if (wanted === state.layer || this.get("problem") !== "") {
+      this.waitingSince = 0;
+      this.view.waiting("");
+      return;
+    }
+    if (this.waitingSince === 0) this.waitingSince = performance.now();
+    const waited = performance.now() - this.waitingSince;
+    if (waited > 3000) {
+      this.view.waiting(
+        `The kernel has not answered yet: it is busy, or not running. Still showing ${state.layer}.`,
+      );
+    } else if (waited > 150) this.view.waiting(`Fetching ${wanted} …`);
+    if (waited <= 3500) setTimeout(() => this.view.redraw(), 200);
+  }
+
+  private showLens(frame: Frame, state: State["kernels"]): void {
+    const { paint } = this.grid;
+    if (!paint) return;
+    if (this.focus && this.focus.output >= frame.outputs) this.focus = null;
+    this.lens.show(paint, this.focus, state.duplicates, frame === this.newest);
+  }
+
+  private showHealth(frame: Frame, state: State["kernels"]): void {
+    const { verdict, sentence } = frame.health;
+    this.healthLine.dataset.verdict = verdict;
+    this.healthLine.replaceChildren(
+      element("span", { class: "glyph", "aria-hidden": "true" }, GLYPHS[verdict] ?? "·"),
+      element("strong", {}, verdict),
+      ` ${sentence}`,
+    );
+    const counted: [number, string, string][] = [
+      [FLAG.noisy, "▒", "noisy"],
+      [FLAG.dead, "∅", "dead"],
+      [FLAG.duplicate, "=", "duplicate"],
+      [FLAG.nonfinite, "✕", "with NaN or infinity"],
+    ];
+    this.chips.replaceChildren(
+      ...counted.flatMap(([flag, glyph, word]) => {
+        const outputs = Array.from(frame.flags.keys()).filter(
+          (i) => ((frame.flags[i] as number) & flag) !== 0,
+        );
+        if (outputs.length === 0) return [];
+        return [
+          button(
+            `${glyph} ${outputs.length} ${word}`,
+            `Select the ${outputs.length} kernels marked ${word}`,
+            () => this.set("selected", outputs),
+            "button chip",
+          ),
+        ];
+      }),
+    );
+    const omitted = state.outputs - (this.newest?.outputs ?? 0);
+    this.note.hidden = omitted <= 0;
+    this.note.textContent = `Showing the first ${this.newest?.outputs} of ${state.outputs} output channels; raise max_bytes to see the rest.`;
+  }
+
+  private showLegend(frame: Frame, colourful: boolean, centred: boolean): void {
+    const normalise = this.get("normalise");
+    const bar = element("span", { class: "bar", "aria-hidden": "true" });
+    const map = this.colormap();
+    const stops = colourful ? colormapPixels("grey") : colormapPixels(map);
+    const css = Array.from({ length: 17 }, (_, i) => {
+      const p = stops[Math.min(255, i * 16)] as number;
+      return `rgb(${p & 255} ${(p >> 8) & 255} ${(p >> 16) & 255})`;
+    });
+    bar.style.background = `linear-gradient(to right, ${css.join(", ")})`;
+    const isCentred = centred && !(colourful && normalise !== "symmetric");
+    let low = "least weight";
+    let high = "largest weight";
+    let how = "of each kernel on its own";
+    if (normalise !== "kernel") {
+      const range = shownRange(layerRange(frame), isCentred);
+      low = range.low.toPrecision(3);
+      high = range.high.toPrecision(3);
+      how = "one scale for the whole layer";
+    } else if (isCentred) {
+      low = "−max";
+      high = "+max";
+    }
+    const zero = isCentred ? "; zero in the middle" : "";
+    const channels = colourful ? "; inputs are red, green, blue" : "";
+    this.legend.replaceChildren(low, bar, high, element("span", {}, `${how}${zero}${channels}`));
+  }
+
+  private showSelection(frame: Frame): void {
+    const selected = this.get("selected").filter((output) => output < frame.outputs);
+    this.selection.hidden = selected.length === 0;
+    if (selected.length === 0) return;
+    const listed = selected.slice(0, 24).join(", ");
+    const more = selected.length > 24 ? `, and ${selected.length - 24} more` : "";
+    this.selection.replaceChildren(
+      element("span", {}, `${selected.length} selected: ${listed}${more}`),
+      button("none", "Select none", () => this.set("selected", [])),
+    );
+  }
+
+  private point(focus: Focus | null): void {
+    if (!focus) return;
+    this.focus = focus;
+    this.view.redraw();
+  }
+
+  private select(output: number, extend: boolean): void {
+    const selected = this.get("selected");
+    const frame = this.newest;
+    if (!frame) return;
+    if (extend) {
+      const order = Array.from(sortedOutputs(this.ordered(frame), this.get("sort")));
+      const [from, to] = [order.indexOf(this.anchor), order.indexOf(output)];
+      const run = order.slice(Math.min(from, to), Math.max(from, to) + 1);
+      this.set("selected", [...new Set([...selected, ...run])]);
+    } else {
+      this.anchor = output;
+      const rest = selected.filter((other) => other !== output);
+      this.set("selected", rest.length < selected.length ? rest : [...selected, output]);
+    }
+    this.view.announce(`${this.get("selected").length} kernels selected`);
+  }
+
+  private zoom(direction: number): void {
+    const now = this.get("zoom") || Math.round(this.grid.scale);
+    const step = Math.max(1, Math.round(now * 0.25));
+    this.set("zoom", Math.min(40, Math.max(1, now + direction * step)));
+  }
+
+  private announce(focus: Focus): void {
+    const frame = this.shownFrame();
+    if (!frame) return;
+    const noise = frame.noise[focus.output] as number;
+    const selected = this.get("selected").includes(focus.output) ? ", selected" : "";
+    const input = frame.inputs > GALLERY_PANELS ? `, input ${focus.panel}` : "";
+    this.view.announce(
+      `kernel ${focus.output}${input}, norm ${(frame.norm[focus.output] as number).toPrecision(3)}` +
+        `${Number.isNaN(noise) ? "" : `, noise ${noise.toFixed(2)}`}${selected}`,
+    );
+  }
+}
+
+const render: Render = ({ model, el }) => {
+  const view = new FilterGridView(model, el);
+  return () => view.close();
+};
+
+export default { render };

@@ -1,0 +1,267 @@
+/** One kernel large, with its weights as numbers and what was measured of it. */
+
+import { element } from "../shared/controls.ts";
+import type { Answer, Requests } from "../shared/wire.ts";
+import { FLAG, type Frame, isFiniteWeight, kernelOffset, LEVELS } from "./frame.ts";
+import { makeLayout } from "./layout.ts";
+import { type Paint, paintGrid } from "./paint.ts";
+
+const SIDE = 176;
+
+/** What the pointer or the cursor is on; row and column are null when it is the whole kernel. */
+export interface Focus {
+  output: number;
+  panel: number;
+  row: number | null;
+  column: number | null;
+}
+
+export class Lens {
+  readonly node: HTMLElement;
+  private readonly title = element("h3");
+  private readonly canvas = element("canvas", { "aria-hidden": "true" });
+  private readonly readout = element("p", { class: "readout" });
+  private readonly facts = element("dl");
+  /** output channel -> its exact weights, of the newest snapshot only */
+  private readonly exact = new Map<number, Float32Array>();
+  private paint: Paint | null = null;
+  private focus: Focus | null = null;
+  private duplicates: Record<string, number> = {};
+
+  constructor(
+    private readonly requests: Requests,
+    signal: AbortSignal,
+    private readonly changed: () => void,
+    private readonly failed: (message: string) => void,
+  ) {
+    this.node = element(
+      "aside",
+      { class: "lens", "aria-label": "Kernel under the pointer" },
+      this.title,
+      this.canvas,
+      this.readout,
+      this.facts,
+    );
+    this.canvas.addEventListener("pointermove", (event) => this.point(event), { signal });
+  }
+
+  /** Forget exact weights: they belong to kernels that are no longer there. */
+  forget(): void {
+    this.exact.clear();
+  }
+
+  /** `newest`: the kernel behind the widget still has these weights, so it may be asked for them. */
+  show(
+    paint: Paint,
+    focus: Focus | null,
+    duplicates: Record<string, number>,
+    newest: boolean,
+  ): void {
+    this.paint = paint;
+    this.focus = focus;
+    this.duplicates = duplicates;
+    if (focus && newest && !this.exact.has(focus.output)) this.ask(paint.frame, focus.output);
+    this.draw(newest);
+  }
+
+  private ask(frame: Frame, output: number): void {
+    this.requests.ask(
+      "kernel",
+      { layer: frame.layer, step: frame.step, output },
+      (answer: Answer) => {
+        const shown = this.paint?.frame;
+        if (answer.fields.layer !== shown?.layer || answer.fields.step !== shown?.step) return;
+        this.exact.set(
+          answer.fields.output as number,
+          answer.arrays.get("weights")?.data as Float32Array,
+        );
+        this.changed();
+      },
+      this.failed,
+    );
+  }
+
+  private point(event: PointerEvent): void {
+    if (!this.paint || !this.focus) return;
+    const { frame } = this.paint;
+    const box = this.canvas.getBoundingClientRect();
+    this.focus = {
+      ...this.focus,
+      row: Math.floor(((event.clientY - box.top) / box.height) * frame.height),
+      column: Math.floor(((event.clientX - box.left) / box.width) * frame.width),
+    };
+    this.changed();
+  }
+
+  /** The focus as the lens has it: hovering the lens moves the weight that is read out. */
+  get current(): Focus | null {
+    return this.focus;
+  }
+
+  private draw(newest: boolean): void {
+    const { paint, focus } = this;
+    if (!paint || !focus) {
+      this.title.textContent = "No kernel chosen";
+      this.readout.textContent = "Point at a kernel, or move to one with the arrow keys.";
+      this.facts.replaceChildren();
+      this.canvas.hidden = true;
+      return;
+    }
+    const { frame } = paint;
+    const input = paint.map !== null && frame.inputs > 1 ? `, input ${focus.panel}` : "";
+    this.title.textContent = `Kernel ${focus.output}${input}`;
+    this.drawCanvas(paint, focus, newest);
+    this.readout.textContent = this.readWeight(frame, focus, newest);
+    this.facts.replaceChildren(...this.describe(frame, focus.output));
+  }
+
+  private drawCanvas(paint: Paint, focus: Focus, newest: boolean): void {
+    const { frame, layout: grid } = paint;
+    const density = grid.density;
+    const scale = Math.max(1, Math.floor((SIDE * density) / Math.max(frame.width, frame.height)));
+    const layout = makeLayout({ ...grid, outputs: 1, matrix: false, scale, width: 1 });
+    const { canvas } = this;
+    canvas.hidden = false;
+    canvas.width = layout.panelWidth;
+    canvas.height = layout.panelHeight;
+    canvas.style.width = `${layout.panelWidth / density}px`;
+    canvas.style.height = `${layout.panelHeight / density}px`;
+    const context = canvas.getContext("2d");
+    if (!context) return;
+    const image = context.createImageData(canvas.width, canvas.height);
+    paintGrid(
+      { ...paint, layout, order: Uint16Array.of(focus.output) },
+      {
+        pixels: new Uint32Array(image.data.buffer),
+        width: canvas.width,
+        height: canvas.height,
+        scrollX: focus.panel * (layout.panelWidth + layout.panelGap),
+        scrollY: 0,
+      },
+    );
+    context.putImageData(image, 0, 0);
+    if (paint.map !== null && layout.scaleX >= 30 * density) {
+      this.writeWeights(context, paint, focus, layout.scaleX, layout.scaleY, density, newest);
+    }
+    if (focus.row !== null && focus.column !== null) {
+      outline(
+        context,
+        focus.column * layout.scaleX,
+        focus.row * layout.scaleY,
+        layout.scaleX,
+        layout.scaleY,
+        density,
+      );
+    }
+  }
+
+  private writeWeights(
+    context: CanvasRenderingContext2D,
+    paint: Paint,
+    focus: Focus,
+    scaleX: number,
+    scaleY: number,
+    density: number,
+    newest: boolean,
+  ): void {
+    const { frame } = paint;
+    context.font = `${Math.min(18 * density, scaleX / 3.2)}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.lineWidth = 3 * density;
+    for (let row = 0; row < frame.height; row++) {
+      for (let column = 0; column < frame.width; column++) {
+        const value = this.weight(frame, focus.output, focus.panel, row, column, newest).value;
+        const text = Number.isNaN(value) ? "NaN" : shortNumber(value);
+        const x = (column + 0.5) * scaleX;
+        const y = (row + 0.5) * scaleY;
+        context.strokeStyle = "rgb(255 255 255 / 75%)";
+        context.strokeText(text, x, y);
+        context.fillStyle = "#111";
+        context.fillText(text, x, y);
+      }
+    }
+  }
+
+  private weight(
+    frame: Frame,
+    output: number,
+    input: number,
+    row: number,
+    column: number,
+    newest: boolean,
+  ): { value: number; exact: boolean } {
+    const index = kernelOffset(frame, output, input) + row * frame.width + column;
+    const exact = newest ? this.exact.get(output) : undefined;
+    if (exact) {
+      const each = frame.inputs * frame.height * frame.width;
+      return { value: exact[index - output * each] as number, exact: true };
+    }
+    if (!isFiniteWeight(frame, index)) return { value: Number.NaN, exact: false };
+    const value = ((frame.values[index] as number) / LEVELS) * (frame.scale[output] as number);
+    return { value, exact: false };
+  }
+
+  private readWeight(frame: Frame, focus: Focus, newest: boolean): string {
+    const { row, column } = focus;
+    if (row === null || column === null) return "";
+    const inputs =
+      this.paint?.map === null ? Array.from({ length: frame.inputs }, (_, i) => i) : [focus.panel];
+    const read = inputs.map((i) => this.weight(frame, focus.output, i, row, column, newest));
+    const names = ["R", "G", "B"];
+    const numbers = read.map(({ value }, i) => {
+      const text = Number.isFinite(value) ? value.toPrecision(6) : String(value);
+      return inputs.length > 1 ? `${names[i] ?? i} ${text}` : text;
+    });
+    const sign = read.every(({ exact }) => exact) ? "=" : "≈";
+    const separator = inputs.length > 1 ? "\n" : " ";
+    return `row ${row}, column ${column} ${sign}${separator}${numbers.join(separator)}`;
+  }
+
+  private describe(frame: Frame, output: number): HTMLElement[] {
+    const noise = frame.noise[output] as number;
+    const flags = frame.flags[output] as number;
+    const rows: [string, string][] = [
+      ["norm", (frame.norm[output] as number).toPrecision(4)],
+      [
+        "noise",
+        Number.isNaN(noise) ? "cannot be judged" : `${noise.toFixed(2)} (0 structured, 1 random)`,
+      ],
+    ];
+    const marks: string[] = [];
+    if (flags & FLAG.noisy) marks.push("looks like noise");
+    if (flags & FLAG.dead) marks.push("dead: norm near zero");
+    if (flags & FLAG.nonfinite) marks.push("holds NaN or infinite weights");
+    const twin = this.duplicates[String(output)];
+    if (twin !== undefined) marks.push(`nearly the same as kernel ${twin}`);
+    if (marks.length > 0) rows.push(["marks", marks.join("; ")]);
+    return rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+  }
+}
+
+/** Two rings, dark in light, so that it shows on any colour. */
+export function outline(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  density: number,
+): void {
+  context.lineWidth = density;
+  context.strokeStyle = "#fff";
+  context.strokeRect(x + 0.5 * density, y + 0.5 * density, width - density, height - density);
+  context.strokeStyle = "#000";
+  context.strokeRect(
+    x + 1.5 * density,
+    y + 1.5 * density,
+    width - 3 * density,
+    height - 3 * density,
+  );
+}
+
+function shortNumber(value: number): string {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.01 || size >= 100)) return value.toExponential(0).replace("+", "");
+  return value.toFixed(2).replace("0.", ".");
+}

@@ -1,0 +1,64 @@
+/** Small labelled controls, built as DOM nodes; text is only ever set as text. */
+
+type Children = (Node | string)[];
+
+export function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Record<string, string> = {},
+  ...children: Children
+): HTMLElementTagNameMap[K] {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+export interface Choice {
+  value: string;
+  label: string;
+  disabled?: boolean;
+}
+
+export interface Select {
+  node: HTMLLabelElement;
+  /** Show these choices with this one chosen; a choice that is not offered shows as none. */
+  show(choices: Choice[], value: string): void;
+}
+
+export function select(label: string, choose: (value: string) => void): Select {
+  const list = element("select");
+  list.addEventListener("change", () => choose(list.value));
+  let shown = "";
+  return {
+    node: element("label", { class: "control" }, element("span", {}, label), list),
+    show(choices, value) {
+      const key = JSON.stringify(choices);
+      if (key !== shown) {
+        shown = key;
+        list.replaceChildren(
+          ...choices.map((choice) => {
+            const option = element("option", { value: choice.value }, choice.label);
+            option.disabled = choice.disabled ?? false;
+            return option;
+          }),
+        );
+      }
+      list.value = value;
+    },
+  };
+}
+
+export function button(
+  text: string,
+  label: string,
+  press: () => void,
+  className = "button",
+): HTMLButtonElement {
+  const node = element(
+    "button",
+    { type: "button", class: className, title: label, "aria-label": label },
+    text,
+  );
+  node.addEventListener("click", press);
+  return node;
+}

@@ -1,0 +1,124 @@
+import { describe, expect, it } from "vitest";
+import fixture from "../../tests/fixtures/wire.json";
+import { type ArrayEntry, Requests, unpack } from "../shared/wire.ts";
+
+const vectors = fixture as { entry: ArrayEntry; hex: string; values: number[] }[];
+
+function bytes(hex: string, offset = 0): DataView {
+  const raw = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+  const host = new Uint8Array(raw.length + offset + 3);
+  host.set(raw, offset);
+  return new DataView(host.buffer, offset, raw.length);
+}
+
+describe("arrays from the kernel", () => {
+  it.each(vectors)("$entry.name arrives as it left", ({ entry, hex, values }) => {
+    for (const offset of [0, 1, 4]) {
+      const array = unpack([entry], [bytes(hex, offset)]).get(entry.name);
+      expect(Array.from(array?.data ?? [])).toEqual(values);
+      expect(array?.shape).toEqual(entry.shape);
+    }
+  });
+
+  it("refuses bytes that do not fill the shape", () => {
+    const entry: ArrayEntry = { name: "norm", dtype: "float32", shape: [3] };
+    expect(() => unpack([entry], [bytes("0000803f")])).toThrow(/norm.*needs 12 bytes, 4 came/);
+  });
+});
+
+class Kernel {
+  sent: Record<string, unknown>[] = [];
+  private listener: ((content: unknown, buffers: DataView[]) => void) | null = null;
+  send(content: unknown) {
+    this.sent.push(content as Record<string, unknown>);
+  }
+  on(_event: string, listener: (content: unknown, buffers: DataView[]) => void) {
+    this.listener = listener;
+  }
+  off() {
+    this.listener = null;
+  }
+  answer(index: number, fields: Record<string, unknown> = {}) {
+    this.listener?.({ kind: "kernel", ...fields, rid: this.sent[index]?.rid, arrays: [] }, []);
+  }
+}
+
+function start() {
+  const kernel = new Kernel();
+  const controller = new AbortController();
+  const requests = new Requests(kernel as never, controller.signal);
+  const log: string[] = [];
+  const ask = (n: number) =>
+    requests.ask(
+      "kernel",
+      { n },
+      () => log.push(`answered ${n}`),
+      (message) => log.push(`failed ${n}: ${message}`),
+    );
+  return { kernel, controller, log, ask };
+}
+
+describe("questions to the kernel", () => {
+  it("are answered", () => {
+    const { kernel, log, ask } = start();
+    ask(1);
+    kernel.answer(0);
+    expect(log).toEqual(["answered 1"]);
+  });
+
+  it("fail with the kernel's message", () => {
+    const { kernel, log, ask } = start();
+    ask(1);
+    kernel.answer(0, { kind: "error", message: "no such layer" });
+    expect(log).toEqual(["failed 1: no such layer"]);
+  });
+
+  it("of a burst only the first and the newest are sent", () => {
+    const { kernel, log, ask } = start();
+    for (let n = 0; n < 50; n++) ask(n);
+    expect(kernel.sent.map((m) => m.n)).toEqual([0]);
+    kernel.answer(0);
+    expect(kernel.sent.map((m) => m.n)).toEqual([0, 49]);
+    kernel.answer(1);
+    expect(log).toEqual(["answered 0", "answered 49"]);
+  });
+
+  it("a slow answer to an old question does not settle it twice", () => {
+    const { kernel, log, ask } = start();
+    ask(1);
+    kernel.answer(0);
+    ask(2);
+    kernel.answer(1);
+    kernel.answer(0);
+    expect(log).toEqual(["answered 1", "answered 2"]);
+  });
+
+  it("end without a word when the view closes", () => {
+    const { kernel, controller, log, ask } = start();
+    ask(1);
+    controller.abort();
+    kernel.answer(0);
+    expect(log).toEqual([]);
+  });
+
+  it("are asked again after one met no kernel", () => {
+    const { kernel, log, ask } = start();
+    const send = kernel.send;
+    kernel.send = () => {
+      throw new Error("Cannot send");
+    };
+    ask(1);
+    kernel.send = send;
+    ask(2);
+    kernel.answer(0);
+    expect(log).toEqual(["answered 2"]);
+  });
+
+  it("of another view of the same model are left alone", () => {
+    const { kernel, log, ask } = start();
+    ask(1);
+    (kernel.sent[0] as Record<string, unknown>).rid = "someone-else-1";
+    kernel.answer(0);
+    expect(log).toEqual([]);
+  });
+});

@@ -1,0 +1,1 @@
+"""Anywidget classes: analysis results in, traits and messages out. They hold no maths."""

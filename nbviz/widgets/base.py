@@ -1,0 +1,158 @@
+"""What all nbviz widgets share: their bundle, their errors, their requests and their still picture.
+
+A view asks with a custom message ``{kind, rid, ...}``; the method marked ``@answers(kind)`` is
+called with the other fields and returns what `wire.pack` makes, which goes back under the same
+``rid``. An exception goes back under it too and is shown in the view.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import io
+import os
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anywidget
+import numpy as np
+import traitlets
+from PIL import Image
+
+STATIC = Path(__file__).parent.parent / "static"
+
+Answer = Callable[..., dict[str, Any]]
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
+
+def bundle(view: str) -> str | Path:
+    """The ES module of a view.
+
+    Text, because a ``Path`` makes anywidget keep the widget, and the model with it, alive for ever
+    (anywidget#929); a ``Path`` only where ``ANYWIDGET_HMR=1`` asks for hot reload.
+    """
+    path = STATIC / f"{view}.js"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.name} has not been built; run `npm ci && npm run build` in the source tree, "
+            "or install a released wheel, which carries it"
+        )
+    return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")
+
+
+def answers(kind: str) -> Callable[[AnswerT], AnswerT]:
+    """Mark the method that answers a view's requests of this kind."""
+
+    def mark(method: AnswerT) -> AnswerT:
+        method.answers_kind = kind  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Choice(traitlets.Enum):  # type: ignore[type-arg]
+    """One of a few strings; the error names them, and the nearest to what came."""
+
+    def error(  # type: ignore[override]
+        self,
+        obj: Any,
+        value: Any,
+        error: Exception | None = None,
+        info: str | None = None,
+    ) -> None:
+        """Raise a TraitError that says what was expected, what came and what is near."""
+        del error, info
+        names = [str(choice) for choice in self.values or ()]
+        raise traitlets.TraitError(
+            f"{self.name} of a {type(obj).__name__} must be one of {', '.join(map(repr, names))}; "
+            f"got {value!r}{nearest(value, names)}"
+        )
+
+
+def nearest(value: object, names: list[str]) -> str:
+    """``; did you mean 'x'?`` for the names nearest to `value`, or nothing."""
+    close = difflib.get_close_matches(str(value), names, n=3)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+class View(anywidget.AnyWidget):
+    """Base of all nbviz widgets; see the module for what it gives them."""
+
+    problem = traitlets.Unicode().tag(sync=True)
+    """What went wrong last, shown in the view; empty when nothing did. `str`, default empty."""
+
+    def __init__(self, **traits: Any) -> None:
+        public = [name for name in self.trait_names() if not name.startswith("_")]
+        for name in traits:
+            if not self.has_trait(name):
+                raise TypeError(
+                    f"{type(self).__name__}() has no argument {name!r}{nearest(name, public)}"
+                )
+        super().__init__(**traits)
+        self.on_msg(_answer)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take what the browser set; what it may not set is said in the view."""
+        try:
+            super().set_state(sync_data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
+            self.problem = str(error) or type(error).__name__
+
+    def still(self) -> np.ndarray:
+        """The view as a picture, uint8 (H, W, 3): for saved notebooks, GitHub and print."""
+        raise NotImplementedError
+
+    def still_caption(self) -> str:
+        """What `still` shows, for who cannot see it."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Add a picture, so that a saved notebook shows something with no kernel and no widget."""
+        made = super()._repr_mimebundle_(**kwargs)
+        if made is None:
+            return None
+        data, metadata = made if isinstance(made, tuple) else (made, {})
+        png = png_bytes(self.still())
+        caption = html.escape(self.still_caption(), quote=True)
+        page = f'<img alt="{caption}" src="data:image/png;base64,{b64encode(png).decode()}">'
+        return {**data, "image/png": b64encode(png).decode(), "text/html": page}, metadata
+
+
+def _answer(widget: View, content: Mapping[str, Any], buffers: list[memoryview]) -> None:
+    # A plain function: a bound method here would keep the widget alive through its own callbacks.
+    del buffers
+    fields = dict(content)
+    kind, rid = fields.pop("kind", None), fields.pop("rid", None)
+    if rid is None:
+        return
+    for method in _answering(type(widget)):
+        if method.answers_kind == kind:  # type: ignore[attr-defined]
+            try:
+                packed = method(widget, **fields)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
+                message = str(error) or type(error).__name__
+                widget.send({"kind": "error", "rid": rid, "message": message})
+                return
+            outgoing = packed.pop("buffers")
+            widget.send({**packed, "kind": kind, "rid": rid}, outgoing)
+            return
+    widget.send({"kind": "error", "rid": rid, "message": f"unknown request {kind!r}"})
+
+
+def _answering(cls: type[View]) -> list[Answer]:
+    return [
+        member
+        for base in cls.__mro__
+        for member in vars(base).values()
+        if hasattr(member, "answers_kind")
+    ]
+
+
+def png_bytes(picture: np.ndarray, dpi: int = 144) -> bytes:
+    """A uint8 picture (H, W, 3) as PNG."""
+    stream = io.BytesIO()
+    # Level 1: a picture is made at every display, and the highest level takes ten times as long.
+    Image.fromarray(picture).save(stream, "PNG", compress_level=1, dpi=(dpi, dpi))
+    return stream.getvalue()
