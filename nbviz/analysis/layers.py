@@ -164,7 +164,8 @@ class Layers(Sequence[Layer]):
     def traced(self) -> bool:
         """Whether `torch.fx` can trace the model: the list holds for any input of its shape.
 
-        If not (control flow that depends on values), it holds for the input it was recorded with.
+        If not (control flow that depends on values), list and boxes hold for the way that was taken
+        with the recorded input, and what the choice itself depended on is in no box.
         """
         return self.untraced_reason is None
 

@@ -1,4 +1,4 @@
-"""Watching a training: which steps are kept, what the screen gets, and that nothing is left behind."""
+"""Watching a training: which steps are kept, what the screen gets, and what is left behind."""
 
 from __future__ import annotations
 

@@ -62,11 +62,16 @@ RuleT = TypeVar("RuleT", bound=Rule)
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str) -> Callable[[RuleT], RuleT]:
-    """Enter the decorated function into the table under each of `names`."""
+def names(text: str) -> list[str]:
+    """Give the words of a long list of operation names."""
+    return text.split()
+
+
+def rule(*operations: str) -> Callable[[RuleT], RuleT]:
+    """Enter the decorated function into the table under each of `operations`."""
 
     def enter(function: RuleT) -> RuleT:
-        RULES.update(dict.fromkeys(names, function))
+        RULES.update(dict.fromkeys(operations, function))
         return function
 
     return enter

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from nbviz.analysis.dependence.operation import NoRule, Operation, rule
+from nbviz.analysis.dependence.operation import NoRule, Operation, names, rule
 from nbviz.analysis.dependence.shadow import (
     BOX_PLANES,
     CELL_PLANES,
@@ -24,86 +24,21 @@ from nbviz.analysis.dependence.shadow import (
 )
 
 # Elementwise operations that carry no pointwise tag in some release of torch.
-ELEMENTWISE = [
-    "_to_copy",
-    "clone",
-    "detach",
-    "alias",
-    "lift_fresh",
-    "lift_fresh_copy",
-    "contiguous",
-    "to",
-    "positive",
-    "where",
-    "masked_fill",
-    "clamp",
-    "clamp_min",
-    "clamp_max",
-    "lerp",
-    "addcmul",
-    "addcdiv",
-    "add",
-    "sub",
-    "rsub",
-    "mul",
-    "div",
-    "pow",
-    "relu",
-    "relu6",
-    "hardtanh",
-    "hardswish",
-    "hardsigmoid",
-    "leaky_relu",
-    "elu",
-    "celu",
-    "selu",
-    "silu",
-    "mish",
-    "gelu",
-    "threshold",
-    "softplus",
-    "softshrink",
-    "hardshrink",
-    "log_sigmoid_forward",
-    "prelu",
-    "_prelu_kernel",
-    "rrelu_with_noise",
-    "sigmoid",
-    "tanh",
-    "native_dropout",
-    "dropout",
-    "dequantize",
-    "quantize_per_tensor",
-    "quantize_per_channel",
-    "_native_batch_norm_legit_no_training",
-    "batch_norm",
-    "_batch_norm_no_update",
-    "fake_quantize_per_tensor_affine_cachemask",
-    "complex",
-    "polar",
-    "nan_to_num",
-]
+ELEMENTWISE = names(
+    "_to_copy clone detach alias lift_fresh lift_fresh_copy contiguous to positive where "
+    "masked_fill clamp clamp_min clamp_max lerp addcmul addcdiv add sub rsub mul div pow relu "
+    "relu6 hardtanh hardswish hardsigmoid leaky_relu elu celu selu silu mish gelu threshold "
+    "softplus softshrink hardshrink log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise "
+    "sigmoid tanh native_dropout dropout dequantize quantize_per_tensor quantize_per_channel "
+    "_native_batch_norm_legit_no_training batch_norm _batch_norm_no_update "
+    "fake_quantize_per_tensor_affine_cachemask complex polar nan_to_num"
+)
 
 # Their values come from elsewhere: only the shape of the input is used.
-INDEPENDENT = [
-    "zeros_like",
-    "ones_like",
-    "full_like",
-    "empty_like",
-    "rand_like",
-    "randn_like",
-    "randint_like",
-    "new_zeros",
-    "new_ones",
-    "new_full",
-    "new_empty",
-    "new_empty_strided",
-    "fill",
-    "zero",
-    "uniform",
-    "normal",
-    "is_same_size",
-]
+INDEPENDENT = names(
+    "zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros "
+    "new_ones new_full new_empty new_empty_strided fill zero uniform normal is_same_size"
+)
 
 
 @rule(*ELEMENTWISE)
