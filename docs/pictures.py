@@ -6,8 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "notebook"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 from browser import running_browser
 from lab import running_lab
@@ -19,22 +18,26 @@ nbviz.FilterGrid(network, sort="similarity")"""
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, running_browser() as browser:
-        with running_lab(Path(folder) / "lab") as lab:
-            notebook = Notebook(lab, browser, "nbviz.ipynb", shots=HERE)
-            notebook.open([CELL], viewport=(1160, 720), scale=2)
-            notebook.run_all()
-            view = notebook.view()
-            view.click(200, 30, ".scroller canvas")
-            view.click(340, 110, ".scroller canvas")
-            with view.redrawn():
-                view.hover(60, 110, ".scroller canvas")
-            notebook.wait_for(
-                "document.querySelector('[data-nbviz-view]').shadowRoot"
-                ".querySelector('.readout').textContent.includes('=')",
-                "exact weights",
-            )
-            print(notebook.screenshot("filter-grid"))
+    """Write `filter-grid.png` beside this script."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_browser() as browser,
+        running_lab(Path(folder) / "lab") as lab,
+    ):
+        notebook = Notebook(lab, browser, "nbviz.ipynb", shots=Path(__file__).parent)
+        notebook.open([CELL], viewport=(1160, 720), scale=2)
+        notebook.run_all()
+        view = notebook.view()
+        view.click(200, 30, ".scroller canvas")
+        view.click(340, 110, ".scroller canvas")
+        with view.redrawn():
+            view.hover(60, 110, ".scroller canvas")
+        notebook.wait_for(
+            "document.querySelector('[data-nbviz-view]').shadowRoot"
+            ".querySelector('.readout').textContent.includes('=')",
+            "exact weights",
+        )
+        print(notebook.screenshot("filter-grid"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
-SOURCES = ["nbviz", "tests", "benchmarks", "notebooks"]
+SOURCES = ["nbviz", "tests", "benchmarks", "notebooks", "docs"]
 
 PARTS: dict[str, list[str]] = {
     "format": [PYTHON, "-m", "ruff", "format", "--check", *SOURCES],

@@ -1,1 +1,1 @@
-"""What a network computes, as numbers and arrays: torch and numpy only, no widget and no notebook."""
+"""What a network computes, as numbers and arrays: torch and numpy, no widget, no notebook."""

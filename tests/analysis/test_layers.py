@@ -17,14 +17,6 @@ from nbviz.analysis.calls import operation_name, watch_calls
 from nbviz.analysis.layers import Layers, UnknownLayerError, example_input, record_layers
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def recorded(model: nn.Module, shape=IMAGE, device="cpu", dtype=torch.float32) -> Layers:
     model.eval()
     with torch.no_grad():

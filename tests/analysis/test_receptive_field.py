@@ -17,14 +17,6 @@ from nbviz.analysis.layers import Layer, Layers, example_input, record_layers
 from nbviz.analysis.receptive_field import Axis, Box
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small maps gain nothing from more, and wait for them
-    yield
-    torch.set_num_threads(before)
-
-
 def recorded(model: nn.Module, shape) -> Layers:
     model.eval()
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
