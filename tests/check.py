@@ -13,7 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
-SOURCES = ["nbviz", "tests", "benchmarks", "notebooks", "docs"]
+SOURCES = ["conftest.py", "nbviz", "tests", "benchmarks", "notebooks", "docs"]
+PYTEST = [PYTHON, "-m", "pytest", "-q", "--durations=8"]
 
 PARTS: dict[str, list[str]] = {
     "format": [PYTHON, "-m", "ruff", "format", "--check", *SOURCES],
@@ -23,9 +24,9 @@ PARTS: dict[str, list[str]] = {
     "types-ts": ["npm", "run", "--silent", "types"],
     "vitest": ["npm", "run", "--silent", "test"],
     "sizes": ["npm", "run", "--silent", "sizes"],
-    "pytest": [PYTHON, "-m", "pytest", "-q", "-m", "not notebook", "--durations=8"],
+    "pytest": [*PYTEST, "-m", "not notebook", "--doctest-modules", "tests", "nbviz"],
     "wheel": [PYTHON, "tests/wheel_check.py"],
-    "notebook": [PYTHON, "-m", "pytest", "-q", "-m", "notebook", "--durations=8"],
+    "notebook": [*PYTEST, "-m", "notebook", "tests/notebook"],
 }
 
 

@@ -61,7 +61,7 @@ export function makeLayout(input: LayoutInput): Layout {
   const scaleY = strip ? Math.max(scale, px(14)) : scale;
   const panelWidth = kernelWidth * scaleX;
   const panelHeight = kernelHeight * scaleY;
-  const panelGap = matrix && panelWidth < px(8) ? 1 : px(1);
+  const panelGap = matrix ? (panelWidth < px(8) ? 1 : px(1)) : px(2);
   const stripGap = matrix ? (panelHeight < px(8) ? 1 : px(2)) : px(6);
   const stripWidth = panels * panelWidth + (panels - 1) * panelGap;
   const caption = !matrix && stripWidth >= px(22) ? px(14) : 0;

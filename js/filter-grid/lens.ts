@@ -112,6 +112,8 @@ export class Lens {
     this.title.textContent = `Kernel ${focus.output}${input}`;
     this.drawCanvas(paint, focus, newest);
     this.readout.textContent = this.readWeight(frame, focus, newest);
+    // Room for as many lines as it ever takes, so that nothing below jumps.
+    this.readout.style.minHeight = `${paint.map === null ? 5.8 : 1.45}em`;
     this.facts.replaceChildren(...this.describe(frame, focus.output));
   }
 

@@ -20,6 +20,12 @@ class Distribution:
     uncounted: int
     """Items whose score is NaN or infinite."""
 
+    @property
+    def ticks(self) -> np.ndarray:
+        """About five whole numbers from zero to the largest count, evenly spaced."""
+        most = int((self.chosen + self.others).max())
+        return np.arange(0, most + 1, max(1, round(most / 4)))
+
 
 def distribution(scores: np.ndarray, chosen: list[int], bins: int = 24) -> Distribution:
     """Count scores in bins between their least and greatest, chosen items apart.

@@ -144,13 +144,22 @@ class FilterGrid(View):
 
         Examples
         --------
-        >>> with grid.watch(every=50):  # doctest: +SKIP
-        ...     for images, labels in loader:
-        ...         loss = F.cross_entropy(model(images), labels)
-        ...         optimizer.zero_grad(), loss.backward(), optimizer.step()
+        >>> model = nn.Sequential(nn.Conv2d(1, 8, 5), nn.Flatten(), nn.LazyLinear(10))
+        >>> images, labels = torch.randn(16, 1, 12, 12), torch.arange(16) % 10
+        >>> _ = model(images)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> grid = FilterGrid(model)
+        >>> with grid.watch(every=5) as watch:
+        ...     for _ in range(20):
+        ...         optimizer.zero_grad()
+        ...         nn.functional.cross_entropy(model(images), labels).backward()
+        ...         _ = optimizer.step()
+        >>> watch.step, grid.history["steps"]
+        (20, [0, 5, 10, 15, 20])
 
-        >>> on_step = grid.watch(every=50)  # doctest: +SKIP
+        >>> on_step = grid.watch(every=5)
         >>> on_step()  # in the loop, after optimizer.step()
+        >>> on_step.finish()  # after the loop
         """
         return TrainingWatch(self, every)
 

@@ -29,12 +29,13 @@ def kernel_chart(grid: FilterGrid, score: str) -> bqplot.Figure:
         display_legend=True,
         padding=0.1,
     )
+    counts = bqplot.Axis(scale=y, orientation="vertical", label="kernels", tick_format="d")
     brush = BrushIntervalSelector(scale=x, marks=[bars], color="#d9661f")
     figure = bqplot.Figure(
         marks=[bars],
         axes=[
             bqplot.Axis(scale=x, label=_TITLES[score], grid_lines="none", num_ticks=6),
-            bqplot.Axis(scale=y, orientation="vertical", label="kernels", tick_format="d"),
+            counts,
         ],
         interaction=brush,
         legend_location="top-right",
@@ -52,6 +53,7 @@ def kernel_chart(grid: FilterGrid, score: str) -> bqplot.Figure:
         with bars.hold_sync():
             bars.x = (counted.edges[:-1] + counted.edges[1:]) / 2
             bars.y = [counted.others, counted.chosen]
+        counts.tick_values = counted.ticks
 
     def brushed(change: Any) -> None:
         span = change["new"]

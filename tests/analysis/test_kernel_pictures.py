@@ -112,5 +112,7 @@ def test_a_distribution_counts_every_score_once():
     assert counted.chosen.tolist() == [0, 1, 0, 0, 1]
     assert counted.others.tolist() == [1, 1, 0, 0, 1]
     assert counted.uncounted == 1
+    assert counted.ticks.tolist() == [0, 1, 2]
+    assert distribution(np.zeros(100), []).ticks.tolist() == [0, 25, 50, 75, 100]
     assert items_between(scores, 0.2, 0.9) == [1, 2, 3]
     assert distribution(np.full(3, np.nan), []).others.sum() == 0
