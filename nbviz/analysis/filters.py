@@ -38,6 +38,7 @@ __all__ = [
     "first_outputs",
     "health",
     "kernel_layers",
+    "kernel_module",
     "kernels",
     "quantise",
     "score",
@@ -202,6 +203,12 @@ def kernels(network: Network | nn.Module, layer: str | None = None) -> Kernels:
     if entry.problem is not None:
         raise ValueError(f"kernels of layer {layer!r} cannot be drawn: {entry.problem}")
     return Kernels(entry, _values(network, entry, module))
+
+
+def kernel_module(network: Network | nn.Module, layer: str) -> nn.Module:
+    """The module that holds the kernels of a layer, by its name in `kernel_layers`."""
+    found = {entry.name: module for entry, module in _layers_and_modules(Network.of(network))}
+    return found[layer]
 
 
 def first_outputs(kernels: Kernels, max_bytes: int) -> Kernels:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from nbviz.analysis.filters import kernel_module
+
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
@@ -38,6 +40,7 @@ class TrainingWatch:
         self._shown_at = float("-inf")
         self._hook: RemovableHandle | None = None
         self._started = False
+        self._watched: tuple[str, set[int]] | None = None
 
     def __enter__(self) -> TrainingWatch:
         self._start()
@@ -96,7 +99,14 @@ class TrainingWatch:
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         del args, kwargs
-        grid = self._grid
-        weights = {id(p) for p in grid.network.model.get_submodule(grid.layer).parameters()}
-        if any(id(p) in weights for group in optimizer.param_groups for p in group["params"]):
+        watched = self._watched_parameters()
+        if any(id(p) in watched for group in optimizer.param_groups for p in group["params"]):
             self()
+
+    def _watched_parameters(self) -> set[int]:
+        """Identities of the parameters of the layer on show, looked up once a layer."""
+        layer = self._grid.layer
+        if self._watched is None or self._watched[0] != layer:
+            module = kernel_module(self._grid.network, layer)
+            self._watched = layer, {id(p) for p in module.parameters()}
+        return self._watched[1]

@@ -155,6 +155,22 @@ def test_a_loop_without_a_torch_optimiser_is_told_what_to_do():
     assert "no optimiser" in grid.problem
 
 
+def test_a_model_that_is_one_layer_and_a_weight_that_is_computed_are_followed():
+    torch.manual_seed(0)
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 6, 5))
+    images = torch.randn(4, 1, 8, 8)
+    optimiser = torch.optim.SGD(conv.parameters(), lr=0.1)
+    grid = FilterGrid(conv)
+    with grid.watch(every=1) as watch:
+        for _ in range(3):
+            optimiser.zero_grad()
+            conv(images).square().mean().backward()
+            optimiser.step()
+    assert watch.step == 3
+    exact = conv.weight.detach().numpy()
+    np.testing.assert_allclose(history_of(grid)[1][-1], exact, atol=np.abs(exact).max() / 250)
+
+
 def test_an_impossible_interval_is_refused():
     with pytest.raises(ValueError, match="1 step or more; got 0"):
         FilterGrid(network()).watch(every=0)
