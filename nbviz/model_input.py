@@ -19,6 +19,10 @@ SIDES = [224, 32, 64, 28, 96, 128, 299, 384, 256, 48, 16, 227, 8, 112, 160, 192,
 SIDES += [331, 380, 448, 512]
 
 
+# A model that fails so often in the very same words does so for another reason than its input.
+_SAME_FAILURES = 3
+
+
 def model_dtype(model: nn.Module) -> torch.dtype:
     """Give the dtype that a model computes in: that of its first floating or complex parameter."""
     for tensor in (*model.parameters(), *model.buffers()):
@@ -61,13 +65,19 @@ def infer_input_shape(
     if declared is not None and _crop_size(transform) is not None:
         return declared
     error: Exception | None = None
-    tried = []
+    tried, repeated = [], list[str]()
     for shape in [*([declared] if declared else []), *_guesses(model)]:
         try:
             accepts(shape)
         except Exception as failure:  # noqa: BLE001, PERF203 - a model may fail in any way on a wrong shape
+            same = repeated and repeated[-1] == repr(failure)
+            repeated = [*repeated, repr(failure)] if same else [repr(failure)]
             error = failure
             tried.append(shape)
+            # A check of the shape may use the same words for each; other errors name sizes.
+            checked = isinstance(failure, AssertionError | ValueError)
+            if len(repeated) == _SAME_FAILURES and not checked:
+                break
         else:
             return shape
     kinds = type(model).__name__
@@ -237,12 +247,36 @@ def as_picture(image: Any) -> Image.Image:
 
 
 def picture_with_channels(picture: Image.Image, channels: int | None) -> Image.Image:
-    """Give the picture in grey for a network of one input channel, else in RGB (over white)."""
+    """Give the picture in grey for a network of one input channel, else in RGB (over white).
+
+    Both have 8 bits a channel, as transforms take them: of 16 bits the upper ones are kept.
+
+    Raises
+    ------
+    ValueError
+        If the picture's range is not known (floating point, or 32-bit integers beyond 16 bits).
+    """
+    if picture.mode[0] in "IF":
+        picture = _in_8_bits(picture)
     if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         picture = Image.alpha_composite(white, rgba)
     return picture.convert("L" if channels == 1 else "RGB")
+
+
+def _in_8_bits(picture: Image.Image) -> Image.Image:
+    """Give a grey picture of 16 bits in 8; what Pillow converts by itself is cut off at 255."""
+    values = np.asarray(picture)
+    low, high = values.min(initial=0), values.max(initial=0)
+    if picture.mode == "F" or not 0 <= low <= high <= 65535:
+        msg = (
+            f"expected a picture of 8 or 16 bits a channel, got mode {picture.mode!r} with values "
+            f"from {low:g} to {high:g}; scale it to 0..255 and pass a uint8 array, or pass the "
+            f"model's input as a float tensor"
+        )
+        raise ValueError(msg)
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 
 
 def plain_input(picture: Image.Image, shape: tuple[int, ...], config: Mapping[str, Any]) -> Tensor:

@@ -8,6 +8,7 @@ networks and views look at it, so that they share the lock.
 
 from __future__ import annotations
 
+import operator
 import random
 import threading
 from collections.abc import Iterator, MutableMapping
@@ -59,7 +60,8 @@ def undisturbed(model: nn.Module, *, grad: bool = False) -> Iterator[None]:
 
     Restored afterwards, whatever happens inside: the training flag of every submodule,
     `requires_grad` of every parameter, buffers (values and objects), attributes and hooks that were
-    set or removed on any submodule, the random states of torch (CPU, and the model's
+    set or removed on any submodule, the entries of lists, sets and dictionaries among these
+    attributes, the random states of torch (CPU, and the model's
     CUDA or MPS device), NumPy and Python, the default dtype and the gradient mode.
     Weights are not copied: code that writes to them is not undone. In a nested context the
     outermost one restores.
@@ -116,14 +118,15 @@ class _Snapshot:
     def __init__(self, model: nn.Module) -> None:
         self._modules = [(module, dict(vars(module))) for module in model.modules()]
         self._tables: list[tuple[Any, Any]] = [
-            (table, table.copy())
+            (table, kind(table))
             for _, attributes in self._modules
-            for key, table in attributes.items()
-            if isinstance(table, dict | set) and key.startswith("_")
+            for table in attributes.values()
+            for kind in (dict, set, list)
+            if isinstance(table, kind)
         ]
         self._requires_grad = [(p, p.requires_grad) for p in model.parameters()]
         self._buffers = [(b, b.detach().clone()) for b in model.buffers()]
-        self._random = _RandomState(model)
+        self._random = RandomState(model)
         self._dtype = torch.get_default_dtype()
         self._grad_enabled = torch.is_grad_enabled()
 
@@ -139,7 +142,7 @@ class _Snapshot:
         for table, entries in self._tables:
             if not _same_entries(table, entries):
                 table.clear()
-                table.update(entries)
+                (table.extend if isinstance(table, list) else table.update)(entries)
         for parameter, flag in self._requires_grad:
             if parameter.requires_grad != flag:
                 parameter.requires_grad_(flag)
@@ -159,14 +162,16 @@ def _equal(buffer: Tensor, values: Tensor) -> bool:
         return False
 
 
-def _same_entries(table: dict[Any, Any] | set[Any], entries: dict[Any, Any] | set[Any]) -> bool:
+def _same_entries(table: Any, entries: Any) -> bool:
     """Whether a module's table holds the very same objects in the same order."""
-    if isinstance(table, set) or isinstance(entries, set):
-        return table == entries
+    if isinstance(table, set):
+        return bool(table == entries)
+    if isinstance(table, list):
+        return len(table) == len(entries) and all(map(operator.is_, table, entries))
     return list(table) == list(entries) and all(table[key] is entries[key] for key in entries)
 
 
-class _RandomState:
+class RandomState:
     """The random generators of torch, NumPy and Python."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -180,6 +185,7 @@ class _RandomState:
         self._python = random.getstate()
 
     def restore(self) -> None:
+        """Put all generators back to where they stood."""
         torch.set_rng_state(self._cpu)
         for device, state in self._cuda.items():
             torch.cuda.set_rng_state(state, device)

@@ -7,6 +7,7 @@ import random
 import threading
 import warnings
 import weakref
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -151,6 +152,43 @@ def test_an_interrupt_while_restoring_still_restores(monkeypatch):
     with pytest.raises(KeyboardInterrupt), undisturbed(model):
         pass
     assert everything(model) == before
+
+
+class Collecting(nn.Module):
+    """Puts what it sees into containers of its own, as forward passes that keep maps do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv()
+        self.maps, self.seen, self._kinds, self.by_name = ["first"], {"runs": 0}, {1}, OrderedDict()
+        self.by_name["b"] = self.by_name["a"] = 0
+        self.by_name.move_to_end("b")
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.maps.append(x)
+        self.seen["runs"] += 1
+        self.seen["last"] = x
+        self._kinds.add(2)
+        self.by_name.move_to_end("a")
+        return x.mean((2, 3))
+
+
+def test_lists_and_dictionaries_that_a_model_fills_are_as_before():
+    model = Collecting()
+    containers = model.maps, model.seen, model._kinds, model.by_name
+    network = Network(model, input_shape=IMAGE)
+    network(torch.zeros(1, *IMAGE))
+    _ = network.layers
+    assert containers == (["first"], {"runs": 0}, {1}, OrderedDict(a=0, b=0))
+    assert model.maps is containers[0]
+    assert model.seen is containers[1]
+    with undisturbed(model):
+        model.maps.append(1)
+        model.maps = []
+        model.seen.clear()
+    assert model.maps is containers[0]
+    assert containers[:2] == (["first"], {"runs": 0})
 
 
 def test_gradient_mode_of_the_caller_stays():
@@ -399,85 +437,6 @@ def test_a_misspelled_torchvision_model_offers_the_nearest():
         Network.from_torchvision("fcn_resnet50")
     with pytest.raises(ValueError, match="IMAGENET1K_V1"):
         Network.from_torchvision("alexnet", weights="imagenet")
-
-
-PICTURE = np.arange(30 * 40 * 3, dtype=np.uint32).reshape(30, 40, 3).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        Image.fromarray(PICTURE),
-        Image.fromarray(PICTURE).convert("L"),
-        Image.fromarray(PICTURE).convert("RGBA"),
-        Image.fromarray(PICTURE).convert("P"),
-        PICTURE,
-        PICTURE[..., 0],
-        np.concatenate([PICTURE, PICTURE[..., :1]], 2),
-        PICTURE[::-1, ::2],
-        torch.from_numpy(PICTURE).permute(2, 0, 1),
-        torch.zeros(3, 24, 20),
-        torch.zeros(1, 3, 24, 20, dtype=torch.float64),
-    ],
-    ids=[
-        "PIL", "grey PIL", "RGBA PIL", "palette PIL", "array", "grey array", "RGBA array",
-        "array of odd strides", "uint8 tensor", "float tensor", "batch of one",
-    ],
-)  # fmt: skip
-def test_every_kind_of_image_is_prepared(image):
-    for channels in (3, 1):
-        if isinstance(image, torch.Tensor) and image.is_floating_point() and channels == 1:
-            continue
-        prepared = Network(conv((channels, 2)), input_shape=(channels, 24, 20)).prepare(image)
-        assert prepared.shape == (1, channels, 24, 20)
-        assert prepared.dtype == torch.float32
-        assert 0 <= prepared.min() <= prepared.max() <= 1
-
-
-def test_pixels_of_the_right_size_are_kept_and_transparency_is_white():
-    network = Network(conv(), input_shape=(3, 30, 40))
-    expected = torch.from_numpy(PICTURE).permute(2, 0, 1)[None] / 255
-    assert torch.equal(network.prepare(PICTURE), expected)
-    clear = np.zeros((30, 40, 4), np.uint8)
-    assert network.prepare(clear).min() == 1
-
-
-def test_a_transform_gets_a_picture_and_is_used_as_it_is():
-    seen = []
-
-    def transform(picture):
-        seen.append((type(picture), picture.mode))
-        return torch.full((3, 24, 20), 0.25)
-
-    network = Network(conv(), transform, input_shape=IMAGE)
-    assert network.prepare(PICTURE).unique().tolist() == [0.25]
-    assert network.prepare(PICTURE[..., 0]).shape == (1, *IMAGE)
-    assert seen == [(Image.Image, "RGB"), (Image.Image, "RGB")]
-    processor = Network(conv(), lambda picture: {"pixel_values": [np.ones(IMAGE, np.float32)]})
-    assert processor.prepare(PICTURE).shape == (1, *IMAGE)
-
-
-@pytest.mark.parametrize(
-    ("image", "error", "advice"),
-    [
-        ("cat.jpg", TypeError, "PIL.Image.open"),
-        (PICTURE / 255, TypeError, "uint8.*float64"),
-        (PICTURE.transpose(2, 0, 1), ValueError, "colour comes last"),
-        (torch.zeros(2, 3, 24, 20), ValueError, "one by one"),
-        (torch.zeros(24, 20), ValueError, "channels, height, width"),
-    ],
-    ids=["path", "float array", "channels first", "batch", "no channels"],
-)
-def test_what_is_no_image_is_refused_with_advice(image, error, advice):
-    with pytest.raises(error, match=advice):
-        Network(conv(), input_shape=IMAGE).prepare(image)
-
-
-def test_a_transform_that_gives_no_tensor_is_named():
-    with pytest.raises(TypeError, match="ToTensor"):
-        Network(conv(), lambda picture: picture).prepare(PICTURE)
-    with pytest.raises(TypeError, match="sequence of names"):
-        Network(conv(), classes="cat")
 
 
 def test_layers_are_recorded_once_and_again_after_a_change():

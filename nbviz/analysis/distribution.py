@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Scores that differ by no more, relative to their size, are equal: float32 rounds by 1e-7.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
@@ -27,7 +30,12 @@ class Distribution:
         return np.arange(0, most + 1, max(1, round(most / 4)))
 
 
-def distribution(scores: np.ndarray, chosen: list[int], bins: int = 24) -> Distribution:
+def distribution(
+    scores: np.ndarray,
+    chosen: list[int],
+    bins: int = 24,
+    span: tuple[float, float] | None = None,
+) -> Distribution:
     """Count scores in bins between their least and greatest, chosen items apart.
 
     Parameters
@@ -36,6 +44,9 @@ def distribution(scores: np.ndarray, chosen: list[int], bins: int = 24) -> Distr
     chosen : list of int
         Indices of the chosen items.
     bins : int
+        Of a span from least to greatest; about scores that are equal, the bins lie around them.
+    span : pair of float, optional
+        Use this span instead; all scores must lie in it.
 
     Examples
     --------
@@ -45,12 +56,19 @@ def distribution(scores: np.ndarray, chosen: list[int], bins: int = 24) -> Distr
     finite = np.isfinite(scores)
     is_chosen = np.zeros(len(scores), bool)
     is_chosen[chosen] = True
-    span = scores[finite] if finite.any() else np.array([0.0, 1.0])
-    edges = np.histogram_bin_edges(span, bins=bins)
+    # In float64: float32 has no edges between scores that are a few roundings apart.
+    values = np.asarray(scores, np.float64)
+    counted = values[finite] if finite.any() else np.array([0.0, 1.0])
+    low, high = span or (float(counted.min()), float(counted.max()))
+    size = max(abs(low), abs(high))
+    if high - low <= _ROUNDING * size:
+        half = max(0.5, 1e-3 * size)
+        low, high = low - half, high + half
+    edges = np.linspace(low, high, bins + 1)
     return Distribution(
         edges=edges,
-        chosen=np.histogram(scores[finite & is_chosen], edges)[0],
-        others=np.histogram(scores[finite & ~is_chosen], edges)[0],
+        chosen=np.histogram(values[finite & is_chosen], edges)[0],
+        others=np.histogram(values[finite & ~is_chosen], edges)[0],
         uncounted=int((~finite).sum()),
     )
 

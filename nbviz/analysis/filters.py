@@ -1,30 +1,38 @@
 """Kernels of a network as arrays: which layers have them, and their weights laid out as drawn.
 
-`kernel_layers` lists the layers without reading a weight, `kernels` reads one of them. What can be
-said of kernels is in `nbviz.analysis.kernel_scores` (numbers, one a kernel) and
-`nbviz.analysis.kernel_health` (a sentence, one a layer); their public names are offered here too.
-`quantise` makes of them the bytes that a browser takes.
+`kernel_layers` lists the layers without reading a weight, `kernels` reads one of them
+(`nbviz.analysis.kernel_weights` says how, while training goes on). What can be said of kernels is
+in `nbviz.analysis.kernel_scores` (numbers, one a kernel) and `nbviz.analysis.kernel_health` (a
+sentence, one a layer), and what a browser takes in `nbviz.analysis.quantisation`; their public
+names are offered here too.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from nbviz.analysis.calls import kind_of
 from nbviz.analysis.kernel_health import KernelHealth, Verdict, health
 from nbviz.analysis.kernel_scores import KernelScores, score, similarity_order
+from nbviz.analysis.kernel_weights import (
+    computed_weight,
+    problem_of,
+    raw_weight,
+    weight_parameters,
+)
+from nbviz.analysis.quantisation import QuantisedKernels, dequantise, quantise
 from nbviz.network import Network
 
 __all__ = [
@@ -35,10 +43,10 @@ __all__ = [
     "QuantisedKernels",
     "Verdict",
     "dequantise",
-    "first_outputs",
     "health",
     "kernel_layers",
     "kernel_module",
+    "kernel_parameters",
     "kernels",
     "quantise",
     "score",
@@ -48,11 +56,8 @@ __all__ = [
 # An input of so few channels is a picture (grey, RGB, RGBA), a map of an earlier layer has more.
 _PICTURE_CHANNELS = 4
 
-# Which layers read the image, by network: finding out may take a forward pass, and kernels are read
-# every few steps of a training.
-_image_readers: WeakKeyDictionary[Network, tuple[tuple[tuple[str, int], ...], frozenset[str]]] = (
-    WeakKeyDictionary()
-)
+# An order of the outputs goes to the browser in two bytes each.
+_MOST_OUTPUTS = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +112,22 @@ class Kernels:
 
     layer: KernelLayer
     values: np.ndarray
-    """float32, C-contiguous, shape (outputs, inputs per group, height, width)."""
+    """float32, C-contiguous, shape (outputs, inputs per group, height, width). Fewer outputs than
+    ``layer.shape[0]`` where `kernels` was given a limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class QuantisedKernels:
-    """Kernels in one byte a weight: about ``values / 127 * scale``, zero exactly zero."""
+class _Readers:
+    """Which layers read the image, worked out once a structure: it may take a forward pass."""
 
-    values: np.ndarray
-    """int8, -127 to 127, shape (outputs, inputs per group, height, width)."""
-    scale: np.ndarray
-    """float32, shape (outputs,): largest finite magnitude of each kernel."""
-    nonfinite: np.ndarray | None
-    """Bits (`np.packbits`, little) over ``values.ravel()``, set at NaN or infinity, else None."""
+    modules: Mapping[str, int]
+    """Identity of each module, by name."""
+    on_image: frozenset[str]
+    image: tuple[int, ...]
+    """(channels, height, width) that a Linear layer among them reads, or else empty."""
+
+
+_readers: WeakKeyDictionary[Network, _Readers] = WeakKeyDictionary()
 
 
 def kernel_layers(network: Network | nn.Module) -> tuple[KernelLayer, ...]:
@@ -162,7 +170,9 @@ def kernel_layers(network: Network | nn.Module) -> tuple[KernelLayer, ...]:
     return tuple(found)
 
 
-def kernels(network: Network | nn.Module, layer: str | None = None) -> Kernels:
+def kernels(
+    network: Network | nn.Module, layer: str | None = None, *, max_bytes: int | None = None
+) -> Kernels:
     """The kernels of a layer as an array, copied to the CPU.
 
     Parameters
@@ -170,6 +180,9 @@ def kernels(network: Network | nn.Module, layer: str | None = None) -> Kernels:
     network : Network or nn.Module
     layer : str, optional
         Name as in `kernel_layers`. None takes the first that reads the image, or else the first.
+    max_bytes : int, optional
+        Read the first outputs only, at least one: as many as fit at a byte a weight, and no more
+        than 65535. ``layer.shape[0]`` of the result is the number that the layer has.
 
     Returns
     -------
@@ -190,98 +203,98 @@ def kernels(network: Network | nn.Module, layer: str | None = None) -> Kernels:
     (6, 2, 1, 9)
     """
     network = Network.of(network)
-    known = {entry.name: (entry, module) for entry, module in _layers_and_modules(network)}
-    if not known:
-        kernel_layers(network)
-    if layer is None:
-        drawable = [entry for entry, _ in known.values() if entry.problem is None]
-        first = [entry for entry in drawable if entry.on_image] or drawable
-        layer = (first[0] if first else next(iter(known.values()))[0]).name
-    if layer not in known:
-        raise ValueError(_unknown(network.model, layer, list(known)))
-    entry, module = known[layer]
+    entry, module = _layer_and_module(network, layer)
     if entry.problem is not None:
-        raise ValueError(f"kernels of layer {layer!r} cannot be drawn: {entry.problem}")
-    return Kernels(entry, _values(network, entry, module))
+        raise ValueError(f"kernels of layer {entry.name!r} cannot be drawn: {entry.problem}")
+    outputs = entry.shape[0]
+    if max_bytes is not None:
+        fitting = max(1, max_bytes // max(1, prod(entry.shape[1:])))
+        outputs = min(outputs, fitting, _MOST_OUTPUTS)
+    return Kernels(entry, _values(network, entry, module, outputs))
 
 
 def kernel_module(network: Network | nn.Module, layer: str) -> nn.Module:
-    """The module that holds the kernels of a layer, by its name in `kernel_layers`."""
-    found = {entry.name: module for entry, module in _layers_and_modules(Network.of(network))}
-    return found[layer]
+    """The module that holds the kernels of a layer, by its name in `kernel_layers`.
 
-
-def first_outputs(kernels: Kernels, max_bytes: int) -> Kernels:
-    """The kernels of the first output channels, as many as fit into `max_bytes` at a byte a weight.
-
-    At least one is given; all of them if they fit.
+    Raises
+    ------
+    ValueError
+        If there is no such layer; nearest names are offered.
     """
-    outputs = max(1, max_bytes // max(1, prod(kernels.values.shape[1:])))
-    if outputs >= len(kernels.values):
-        return kernels
-    return replace(kernels, values=kernels.values[:outputs])
+    return _layer_and_module(Network.of(network), layer)[1]
 
 
-def quantise(values: np.ndarray) -> QuantisedKernels:
-    """Kernels in one byte a weight, off by at most ``scale / 254`` (and float32 rounding).
+def kernel_parameters(network: Network | nn.Module, layer: str) -> tuple[nn.Parameter, ...]:
+    """The parameters that make the kernels of a layer: its weight or what it is computed from.
 
-    Parameters
-    ----------
-    values : ndarray, shape (outputs, inputs per group, height, width)
-        NaN and infinity become zero and are marked.
+    The bias is not among them. Cheap: the layer is looked up by its name, and nothing is computed.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer; nearest names are offered.
 
     Examples
     --------
-    >>> small = quantise(np.float32([[[[0.5, -1.0]]], [[[0.0, np.nan]]]]))
-    >>> small.values.ravel().tolist(), small.scale.tolist(), small.nonfinite.tolist()
-    ([64, -127, 0, 0], [1.0, 0.0], [8])
+    >>> conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 5))
+    >>> [tuple(parameter.shape) for parameter in kernel_parameters(nn.Sequential(conv), "0")]
+    [(8, 1, 1, 1), (8, 3, 5, 5)]
     """
-    values = np.ascontiguousarray(values, np.float32)
-    scale = np.abs(values).reshape(len(values), -1).max(axis=1, initial=0)
-    mask = None
-    if not np.isfinite(scale).all():
-        finite = np.isfinite(values)
-        values = np.where(finite, values, np.float32(0))
-        scale = np.abs(values).reshape(len(values), -1).max(axis=1, initial=0)
-        mask = np.packbits(~finite.ravel(), bitorder="little")
-    # Divided before it is multiplied: 127 / scale overflows where a kernel is next to zero.
-    each = scale.reshape(-1, *[1] * (values.ndim - 1))
-    levels = np.divide(values, each, out=np.zeros_like(values), where=each > 0)
-    levels *= 127
-    return QuantisedKernels(np.rint(levels, out=levels).astype(np.int8), scale, mask)
-
-
-def dequantise(quantised: QuantisedKernels) -> np.ndarray:
-    """Kernels out of their bytes: float32, NaN where a weight was not finite."""
-    scale = quantised.scale.reshape(-1, *[1] * (quantised.values.ndim - 1))
-    values: np.ndarray = quantised.values.astype(np.float32) / np.float32(127) * scale
-    if quantised.nonfinite is not None:
-        bits = np.unpackbits(quantised.nonfinite, count=values.size, bitorder="little")
-        values[bits.reshape(values.shape).astype(bool)] = np.nan
-    return values
+    return weight_parameters(kernel_module(network, layer))
 
 
 def _layers_and_modules(network: Network) -> list[tuple[KernelLayer, nn.Module]]:
     model = network.model
     named = [(name or type(model).__name__, module) for name, module in model.named_modules()]
-    on_image = _on_image(network, named)
-    found: list[tuple[KernelLayer, nn.Module]] = []
-    for name, module in named:
-        if _is_convolution(module):
-            found.append((_convolution_layer(name, module, on_image=name in on_image), module))
-        elif name in on_image:
-            found.append((_linear_layer(name, module, network.input_shape), module))
-    return found
+    readers = _readers_of(network, named)
+    found = ((_entry(*each, readers), each[1]) for each in named)
+    return [(entry, module) for entry, module in found if entry is not None]
 
 
-def _on_image(network: Network, named: list[tuple[str, nn.Module]]) -> frozenset[str]:
-    """Names of the layers that read the network's input directly, worked out once a structure."""
-    structure = tuple((name, id(module)) for name, module in named)
-    known = _image_readers.get(network)
-    if known is None or known[0] != structure:
-        names = _convolutions_on_image(network, named) | _linear_on_image(network, named)
-        known = _image_readers[network] = (structure, frozenset(names))
-    return known[1]
+def _entry(name: str, module: nn.Module, readers: _Readers) -> KernelLayer | None:
+    on_image = name in readers.on_image
+    if _is_convolution(module):
+        return _convolution_layer(name, module, on_image=on_image)
+    return _linear_layer(name, module, readers.image) if on_image else None
+
+
+def _layer_and_module(network: Network, name: str | None) -> tuple[KernelLayer, nn.Module]:
+    """One layer; without a look at the others if that module was known by its name before."""
+    readers = _readers.get(network)
+    if name is not None and readers is not None and name in readers.modules:
+        module = _submodule(network.model, name)
+        if module is not None and id(module) == readers.modules[name]:
+            entry = _entry(name, module, readers)
+            if entry is not None:
+                return entry, module
+    known = {entry.name: (entry, module) for entry, module in _layers_and_modules(network)}
+    if not known:
+        kernel_layers(network)
+    if name is None:
+        drawable = [entry for entry, _ in known.values() if entry.problem is None]
+        first = [entry for entry in drawable if entry.on_image] or drawable
+        name = (first[0] if first else next(iter(known.values()))[0]).name
+    if name not in known:
+        raise ValueError(_unknown(network.model, name, list(known)))
+    return known[name]
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:  # removed since, or the model itself, which goes by its class
+        return model if name == type(model).__name__ else None
+
+
+def _readers_of(network: Network, named: list[tuple[str, nn.Module]]) -> _Readers:
+    modules = {name: id(module) for name, module in named}
+    known = _readers.get(network)
+    if known is None or list(known.modules.items()) != list(modules.items()):
+        linear = _linear_on_image(network, named)
+        on_image = frozenset(_convolutions_on_image(network, named) | linear)
+        known = _Readers(modules, on_image, network.input_shape if linear else ())
+        _readers[network] = known
+    return known
 
 
 def _is_convolution(module: nn.Module) -> bool:
@@ -291,7 +304,7 @@ def _is_convolution(module: nn.Module) -> bool:
     return (
         all(isinstance(count, int) for count in counts)
         and isinstance(getattr(module, "kernel_size", None), tuple)
-        and (hasattr(type(module), "weight") or _raw_weight(module) is not None)
+        and (hasattr(type(module), "weight") or raw_weight(module) is not None)
     )
 
 
@@ -350,7 +363,7 @@ def _linear_on_image(network: Network, named: list[tuple[str, Any]]) -> set[str]
 
 
 def _has_matrix(module: nn.Module) -> bool:
-    weight = _raw_weight(module)
+    weight = raw_weight(module)
     if weight is None:
         return _is_convolution(module) or hasattr(module, "in_features")
     return is_lazy(weight) or weight.ndim > 1
@@ -372,10 +385,10 @@ def _convolution_layer(name: str, module: Any, *, on_image: bool) -> KernelLayer
     stride = module.stride if isinstance(module.stride, tuple) else (module.stride,)
     inputs = module.in_channels // module.groups
     dimensions = len(module.kernel_size)
-    problem = _problem(module)
+    problem = problem_of(module)
     if problem is None and dimensions > 2:
         problem = f"its kernels have {dimensions} dimensions; those of one and two can be drawn"
-    plain = None if parametrize.is_parametrized(module) else _raw_weight(module)
+    plain = None if parametrize.is_parametrized(module) else raw_weight(module)
     weights = module.out_channels * inputs * prod(module.kernel_size)
     if problem is None and plain is not None and plain.numel() != weights:
         problem = f"its weights have shape {tuple(plain.shape)}, which is not one kernel an output"
@@ -409,7 +422,7 @@ def _linear_layer(name: str, module: Any, image: tuple[int, ...]) -> KernelLayer
         strip=False,
         transposed=False,
         parameters=_parameters(module),
-        problem=_problem(module),
+        problem=problem_of(module),
     )
 
 
@@ -417,68 +430,21 @@ def _parameters(module: nn.Module) -> int:
     return sum(0 if is_lazy(parameter) else parameter.numel() for parameter in module.parameters())
 
 
-def _raw_weight(module: nn.Module) -> Tensor | None:
-    """A tensor with the dtype and device of the weight; no parametrisation is worked out for it."""
-    if parametrize.is_parametrized(module, "weight"):
-        parametrized: Any = module.parametrizations
-        return next(iter(parametrized["weight"].parameters()), None)
-    weight = getattr(module, "weight", None)
-    return weight if isinstance(weight, Tensor) else None
-
-
-def _problem(module: Any) -> str | None:
-    """Why the weights of a layer cannot be drawn, None if they can."""
-    weight = _raw_weight(module)
-    if weight is None:
-        return "its weights are quantised; look at the model as it was before quantisation"
-    if is_lazy(weight):
-        return "its weights are not initialised yet; run the model once on an input"
-    if weight.is_complex():
-        return f"its weights are complex ({weight.dtype}), and a weight has one brightness only"
-    if weight.is_quantized or not weight.is_floating_point():
-        return (
-            f"its weights are quantised ({weight.dtype}); look at the model as it was before "
-            f"quantisation"
-        )
-    if weight.device.type == "meta":
-        return "its weights lie on the meta device, which holds no values; load them first"
-    if weight.numel() == 0:
-        return "it has no weights (no input or no output channels)"
-    return None
-
-
-def _values(network: Network, layer: KernelLayer, module: Any) -> np.ndarray:
-    """Weights of a layer as they are drawn."""
-    # Reading a parametrised weight in training mode would advance spectral norm's iteration.
-    if parametrize.is_parametrized(module, "weight"):
-        with network.undisturbed():
-            weight: Tensor = module.weight.detach()
-    else:
-        with network.lock, torch.no_grad():
-            weight = _recomputed_weight(module).detach()
-    copied = weight.to(device="cpu", dtype=torch.float32, copy=True).numpy()
-    outputs, inputs, height, width = layer.shape
-    if layer.transposed:
-        # torch keeps (inputs, outputs per group, ...), group by group along the inputs.
-        grouped = copied.reshape(layer.groups, inputs, outputs // layer.groups, height, width)
-        copied = grouped.transpose(0, 2, 1, 3, 4)
-    return np.ascontiguousarray(copied.reshape(layer.shape))
-
-
-def _recomputed_weight(module: Any) -> Tensor:
-    """The weight as the next forward pass makes it; old-style hooks leave a stale one between."""
-    for hook in module._forward_pre_hooks.values():
-        name = getattr(hook, "name", getattr(hook, "_tensor_name", None))
-        if name != "weight":
-            continue
-        kind = type(hook).__name__
-        if kind == "WeightNorm":
-            return hook.compute_weight(module)  # type: ignore[no-any-return]
-        if kind == "SpectralNorm":
-            return hook.compute_weight(module, do_power_iteration=False)  # type: ignore[no-any-return]
-        if hasattr(hook, "apply_mask"):
-            return hook.apply_mask(module)  # type: ignore[no-any-return]
-    return module.weight  # type: ignore[no-any-return]
+def _values(network: Network, layer: KernelLayer, module: Any, outputs: int) -> np.ndarray:
+    """Weights of the first `outputs` of a layer as they are drawn; no others are copied."""
+    with network.lock, torch.no_grad():
+        weight = computed_weight(module)
+        if layer.transposed:
+            # torch keeps (inputs, outputs per group, ...), group by group along the inputs.
+            each = layer.shape[0] // layer.groups
+            grouped = weight.reshape(layer.groups, layer.shape[1], each, *layer.shape[2:])
+            some = grouped[: -(-outputs // each), :, : min(each, outputs)].transpose(1, 2)
+            weight = some.reshape(-1, *layer.shape[1:])
+        else:
+            weight = weight.reshape(layer.shape)
+        values = torch.empty((outputs, *layer.shape[1:]), dtype=torch.float32)
+        values.copy_(weight[:outputs])
+    return values.numpy()
 
 
 def _unknown(model: nn.Module, name: str, known: list[str]) -> str:

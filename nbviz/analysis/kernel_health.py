@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from nbviz.analysis.kernel_scores import (
+    LARGEST_JUDGED_SIDE,
     SMALLEST_JUDGED_SIDE,
     KernelScores,
     can_judge,
@@ -47,8 +48,8 @@ class KernelHealth:
 
     verdict: Verdict
     """"healthy", "mixed" (a quarter to a half of the kernels is noisy), "noisy", "untrained",
-    "broken" (NaN, infinity, or all zero), "too small to judge", or "not judged" (1-d kernels, and
-    layers that do not read the image)."""
+    "broken" (NaN, infinity, or all zero), "too small to judge", or "not judged" (1-d kernels,
+    kernels above 64x64, and layers that do not read the image)."""
     sentence: str
     """The same in words, with numbers."""
     judged: int
@@ -137,6 +138,12 @@ def _judge(
             "This layer reads the maps of earlier layers, so its kernels need not look like "
             "anything; noise is judged where kernels read the image itself."
         )
+    if max(height, width) > LARGEST_JUDGED_SIDE:
+        most = LARGEST_JUDGED_SIDE
+        return "not judged", (
+            f"Kernels of {height}x{width} are too large for a noise score, which is worked out up "
+            f"to {most}x{most}."
+        )
     if not can_judge(kernels):
         least = SMALLEST_JUDGED_SIDE
         return "too small to judge", (
@@ -159,15 +166,15 @@ def _by_noise(judged: int, noisy: int, median: float) -> tuple[Verdict, str]:
     looks = "looks" if noisy == 1 else "look"
     if noisy >= _NOISY_FROM * judged:
         return "noisy", (
-            f"{counted} {looks} like noise ({scale}). The network was trained too briefly, with "
-            f"too little regularisation (weight decay, augmentation), or on noisy images."
+            f"{counted} {looks} like noise ({scale}). Usual causes: training too short, too "
+            f"little regularisation (weight decay, augmentation), or noisy images."
         )
     if noisy > _MIXED_FROM * judged:
         return "mixed", (
             f"{counted} {looks} like noise, the others show structure ({scale}). Longer training "
             f"or more regularisation may clear them."
         )
-    rest = f"{noisy} {looks} like noise" if noisy else "none looks like noise"
+    rest = f"{noisy} {looks} like noise" if noisy else "none is mostly noise"
     shows = "kernel shows" if judged == 1 else "kernels show"
     return "healthy", (
         f"The {judged} {shows} structure, such as edges, gratings or blobs ({scale}); {rest}."

@@ -13,6 +13,7 @@ and a slim ResNet-50: 0.83, 0.93, 0.99 and 1.00.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 #: Below this side structured kernels and white noise overlap; see `score`.
 SMALLEST_JUDGED_SIDE = 5
 
+#: Above this side kernels are not judged; see `score`.
+LARGEST_JUDGED_SIDE = 64
+
 #: A kernel with a noise score above is called noisy: about half of its energy is noise.
 NOISY = 0.5
 
@@ -35,6 +39,9 @@ _DUPLICATE_COSINE = 0.95
 # Weight of the penalty on the four coefficients, as a share of the kernel's energy. Without it 25
 # weights of pure noise are "explained" to a quarter by chance.
 _RIDGE = 0.3
+
+# Kernels are judged so many weights at a time, with some ten copies of them in float32 at once.
+_BLOCK_WEIGHTS = 1_500_000
 
 # Optimal leaf order is cubic in time; clustering itself needs all pairs in memory.
 _OPTIMAL_ORDER_OUTPUTS = 256
@@ -90,7 +97,9 @@ def score(kernels: Kernels) -> KernelScores:
     On drawn gratings (wavelengths from 2.6 pixels), blobs, edges and strokes, with 1 % of false
     alarms in white noise, at least 98 % of clean kernels of 5x5 and larger are told apart, but of
     4x4 as few as 82 %, of 3x3 a third. So `noise` is NaN below 5x5, for 1-d kernels, for
-    kernels that are dead or not finite, and in layers that do not read the image.
+    kernels that are dead or not finite, and in layers that do not read the image. It is NaN above
+    64x64, too: such "kernels" are a Linear layer's, and judging 219 of 224x224 takes three seconds
+    longer than the rest.
 
     Parameters
     ----------
@@ -114,7 +123,8 @@ def score(kernels: Kernels) -> KernelScores:
         finite = np.isfinite(flat)
         nonfinite = (~finite).sum(axis=1).astype(np.int32)
         flat = np.where(finite, flat, np.float32(0))
-    largest = np.abs(flat).max(axis=1, initial=0)
+    # Not by np.abs, which would be one more copy of a large layer.
+    largest = np.maximum(flat.max(axis=1, initial=0), -flat.min(axis=1, initial=0))
     unit = np.divide(flat, largest[:, None], out=np.zeros_like(flat), where=largest[:, None] > 0)
     length = np.sqrt(np.einsum("ij,ij->i", unit, unit))
     norm = largest.astype(np.float64) * length
@@ -122,7 +132,9 @@ def score(kernels: Kernels) -> KernelScores:
     judged = ~dead & (nonfinite == 0)
     noise = np.full(len(values), np.nan, np.float32)
     if judged.any() and can_judge(kernels):
-        noise[judged] = _noise(unit[judged].reshape(-1, *values.shape[1:]))
+        shaped = unit.reshape(values.shape)
+        for some in _blocks(np.flatnonzero(judged), flat.shape[1]):
+            noise[some] = _noise(shaped[some])
     unit /= np.where(length > 0, length, 1)[:, None]
     groups = kernels.layer.shape[0] // kernels.layer.groups
     return KernelScores(
@@ -135,9 +147,18 @@ def score(kernels: Kernels) -> KernelScores:
     )
 
 
+def _blocks(rows: np.ndarray, weights: int) -> Iterator[np.ndarray]:
+    """Rows of so many weights, a few at a time."""
+    count = max(1, _BLOCK_WEIGHTS // max(1, weights))
+    for first in range(0, len(rows), count):
+        yield rows[first : first + count]
+
+
 def can_judge(kernels: Kernels) -> bool:
-    """Whether the noise of these kernels can be told: they read the image and are 5x5 or larger."""
-    return kernels.layer.on_image and min(kernels.values.shape[2:]) >= SMALLEST_JUDGED_SIDE
+    """Whether the noise of these kernels can be told: they read the image, 5x5 to 64x64."""
+    sides = kernels.values.shape[2:]
+    fits = min(sides) >= SMALLEST_JUDGED_SIDE and max(sides) <= LARGEST_JUDGED_SIDE
+    return kernels.layer.on_image and fits
 
 
 @lru_cache(maxsize=64)
@@ -259,14 +280,15 @@ def _duplicates(unit: np.ndarray, compared: np.ndarray, group: int) -> np.ndarra
     found = np.full(len(unit), -1, np.int32)
     if unit.shape[1] < 2 or group < 2:
         return found
-    block = 512
+    block = int(np.clip(_BLOCK_WEIGHTS // unit.shape[1], 1, 512))
     for start in range(0, len(unit), group):
         rows = start + np.flatnonzero(compared[start : start + group])
         for first in range(0, len(rows), block):
             some = rows[first : first + block]
-            earlier = rows[: first + len(some)]
-            alike = unit[some] @ unit[earlier].T > _DUPLICATE_COSINE
-            alike &= earlier[None, :] < some[:, None]
+            end = some[-1] + 1
+            alike = unit[some] @ unit[start:end].T > _DUPLICATE_COSINE
+            alike &= compared[start:end]
+            alike &= np.arange(start, end) < some[:, None]
             has = alike.any(axis=1)
-            found[some[has]] = earlier[alike.argmax(axis=1)[has]]
+            found[some[has]] = start + alike.argmax(axis=1)[has]
     return found

@@ -49,7 +49,9 @@ def placement(shadow: Shadow | None, shape: tuple[int, ...], image: tuple[int, i
         extents = np.stack([_over_rest(shadow, k, (2,)).reshape(grid).numpy() for k in BOX_PLANES])
     else:
         extents = np.stack([_over_rest(shadow, k, ()).reshape(1, 1).numpy() for k in BOX_PLANES])
-    frame = shadow.frame if grid is not None else None
+    # Behind a roll or a flip there is a grid, but no step from one place of it to the next.
+    ordered = dims is None or _in_order(shadow, dims)
+    frame = shadow.frame if grid is not None and ordered else None
     uniform = all(_is_uniform(shadow.planes[k]) for k in BOX_PLANES)
     seen = receptive_field(extents, frame, image, uniform=uniform, exact=shadow.exact)
     return Placement(layout, grid, prefix, _stride(frame), seen)
@@ -87,6 +89,22 @@ def _counts_along(plane: Tensor, dim: int | None) -> bool:
     return bool((plane == count.view([-1 if d == dim else 1 for d in range(plane.ndim)])).all())
 
 
+def _in_order(shadow: Shadow, dims: tuple[int, int]) -> bool:
+    """Whether the cells count rows and columns along `dims`."""
+    return all(
+        _counts_along(shadow.planes[k], dim) for k, dim in zip(CELL_PLANES, dims, strict=True)
+    )
+
+
+def _varies_along(plane: Tensor, dim: int) -> bool:
+    """Whether a cell plane depends on the index along one dimension alone, in whatever order."""
+    line = plane.amax([d for d in range(plane.ndim) if d != dim], keepdim=True)
+    known = line[line != NOTHING]
+    if len(known) == 0 or (plane.shape[dim] > 1 and bool((known == known[0]).all())):
+        return False
+    return bool(((plane == NOTHING) | (plane == line)).all())
+
+
 def _layout(shadow: Shadow, *, signal: bool) -> tuple[Layout, tuple[int, int] | None]:
     """Give the layout and, for maps, the dimensions of rows and columns."""
     shape = shadow.shape
@@ -94,9 +112,13 @@ def _layout(shadow: Shadow, *, signal: bool) -> tuple[Layout, tuple[int, int] | 
     if not shape or shape[0] != 1:
         return "other", None
     if len(shape) == 4:
-        if _counts_along(rows, 2) and _counts_along(cols, 3):
+        if _in_order(shadow, (2, 3)):
             return "maps", (2, 3)
-        if _counts_along(rows, 1) and _counts_along(cols, 2):
+        if _in_order(shadow, (1, 2)):
+            return "maps_last", (1, 2)
+        if _varies_along(rows, 2) and _varies_along(cols, 3):
+            return "maps", (2, 3)
+        if _varies_along(rows, 1) and _varies_along(cols, 2):
             return "maps_last", (1, 2)
     if len(shape) == 3:
         if signal and _counts_along(rows, None) and _counts_along(cols, 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from math import prod
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ import torchvision
 import transformers
 from torch import nn
 from torch.nn.utils import parametrizations, prune
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from nbviz.analysis.filters import dequantise, first_outputs, kernel_layers, kernels, quantise
+from nbviz.analysis.filters import dequantise, kernel_layers, kernels, quantise
 from nbviz.network import Network
 
 
@@ -431,9 +433,68 @@ def test_weights_that_are_no_number_are_marked_one_by_one():
     np.testing.assert_array_equal(np.isfinite(back), np.isfinite(values))
 
 
-def test_a_large_layer_is_cut_to_whole_kernels():
-    shown = kernels(nn.Sequential(nn.Conv2d(4, 10, 5)))
-    assert len(first_outputs(shown, 10 * 100).values) == 10
-    assert len(first_outputs(shown, 399).values) == 3
-    assert len(first_outputs(shown, 1).values) == 1
-    assert first_outputs(shown, 1).layer == shown.layer
+@pytest.mark.parametrize(
+    ("layer", "each"),
+    [
+        (nn.Conv2d(4, 10, 5), 100),
+        (nn.Conv2d(4, 12, 5, groups=2), 50),
+        (nn.ConvTranspose2d(4, 12, 5, groups=2), 50),
+        (nn.ConvTranspose2d(4, 10, 5), 100),
+        (nn.Conv1d(4, 10, 5), 20),
+        (parametrizations.weight_norm(nn.Conv2d(4, 10, 5)), 100),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, nn.Module) else None,
+)
+def test_of_a_large_layer_the_first_whole_kernels_are_read(layer, each):
+    model = nn.Sequential(layer)
+    every = kernels(model)
+    outputs = len(every.values)
+    assert outputs == every.layer.shape[0]
+    for limit, count in [(outputs * each, outputs), (8 * each - 1, 7), (2 * each, 2), (1, 1)]:
+        some = kernels(model, "0", max_bytes=limit)
+        assert some.layer == every.layer
+        assert some.values.flags["C_CONTIGUOUS"]
+        np.testing.assert_array_equal(some.values, every.values[:count])
+
+
+class Largest(TorchDispatchMode):
+    """Number of elements in the largest tensor that is made, memory of `given` not counted."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given, self.elements = given.untyped_storage().data_ptr(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if made.untyped_storage().data_ptr() != self.given:
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.Conv2d(16, 4000, 3),
+        lambda: nn.Conv2d(16, 4000, 3).half(),
+        lambda: nn.ConvTranspose2d(4000, 16, 3),
+        lambda: nn.ConvTranspose2d(16, 4000, 3),
+        lambda: nn.ConvTranspose2d(4000, 4000, 3, groups=250),
+    ],
+    ids=["plain", "half", "transposed, many inputs", "transposed", "grouped"],
+)
+def test_of_a_large_layer_no_more_is_copied_than_is_shown(layer):
+    network = Network(nn.Sequential(layer()))
+    kernel_layers(network)
+    with Largest(network.model[0].weight) as largest:
+        some = kernels(network, "0", max_bytes=5 * prod(kernel_layers(network)[0].shape[1:]))
+    assert len(some.values) == 5
+    assert largest.elements == some.values.size
+    owner = some.values.base
+    assert owner.untyped_storage().nbytes() == some.values.nbytes
+
+
+def test_more_outputs_than_two_bytes_can_number_are_left_out():
+    model = nn.Sequential(nn.Conv2d(1, 70_000, 1))
+    some = kernels(model, max_bytes=10**9)
+    assert len(some.values) == 65535
+    assert some.layer.shape[0] == len(kernels(model).values) == 70_000

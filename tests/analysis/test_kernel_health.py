@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -245,6 +246,28 @@ def test_small_kernels_are_not_guessed_at(size):
     assert result.verdict == "too small to judge"
     assert f"{size[0]}x{size[1]}" in result.sentence
     assert result.judged == 0
+
+
+def test_kernels_as_large_as_pictures_are_not_judged_and_the_sentence_says_so():
+    generator = np.random.default_rng(0)
+    for side, judged in ((64, 3), (65, 0)):
+        found = health(on_image(generator.standard_normal((3, 1, side, side))))
+        assert found.judged == judged
+        assert (found.verdict == "not judged") == (judged == 0)
+        assert ("too large" in found.sentence) == (judged == 0)
+
+
+def test_judging_a_large_layer_takes_little_memory_beyond_its_kernels():
+    values = np.random.default_rng(0).standard_normal((1500, 3, 40, 40), dtype=np.float32)
+    kernels = on_image(values)
+    few = score(replace(kernels, values=kernels.values[600:700]))
+    tracemalloc.start()
+    every = score(kernels)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # One copy of unit length, and the work on a block.
+    assert most < values.nbytes + 80e6
+    np.testing.assert_allclose(every.noise[600:700], few.noise, rtol=1e-5)
 
 
 def test_kernels_on_maps_and_strips_are_not_judged():

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fixtures.networks import IMAGE, SMALL, ZOO, Attention, DataDependent, Forward, chain, conv, zoo
+from fixtures.oracle import mismatches
 from torch import nn
 
 from nbviz import Network
@@ -189,6 +190,32 @@ def test_layouts_say_where_places_and_channels_are():
     make, shape = SMALL["signal"]
     signal = recorded(make(), shape)[0]
     assert (signal.layout, signal.grid, signal.channels) == ("signal", (1, 15), 4)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: torch.roll(x, (2, -1), (2, 3)),
+        lambda x: x.flip(3),
+        lambda x: x[:, :, [*range(7, 24), *range(7)]],
+        lambda x: F.pad(x, (2, 2, 1, 1), mode="circular"),
+    ],
+    ids=["roll", "flip", "index", "circular"],
+)
+def test_a_convolution_of_maps_whose_places_were_moved_has_a_grid_and_channels(move):
+    model = Forward(
+        lambda net, x: net.last(move(net.first(x))),
+        first=conv(padding=1),
+        last=nn.Conv2d(4, 2, 1),
+    )
+    layers = recorded(model)
+    last = layers["last"]
+    assert (last.layout, last.channels, last.grid) == ("maps", 2, last.output_shape[1:])
+    # From one place to the next there is no one step.
+    assert last.stride is None
+    assert mismatches(model, layers, range(IMAGE[1]), range(IMAGE[2]), holes=True) == []
+    swapped = recorded(Forward(lambda net, x: net.a(x).transpose(2, 3) + 1, a=conv(padding=1)))
+    assert swapped[-1].layout == "other"
 
 
 def test_tokens_see_the_boxes_of_their_patches():

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from fixtures.networks import IMAGE, SMALL, ZOO, Forward, chain, conv, zoo
 from fixtures.oracle import boxes, mismatches
 from hypothesis import given, settings
@@ -34,6 +35,63 @@ def test_boxes_are_exactly_what_nan_reaches(name):
     assert mismatches(model, layers, rows, range(shape[-1]), holes=True) == []
     assert layers.approximated == ()
     assert all(layer.receptive_field.exact for layer in layers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(5, 6), (30, 7), (5, 13)])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_an_antialiased_resize_sees_all_that_it_averages(mode, size, dtype):
+    model = Forward(
+        lambda net, x: F.interpolate(net.conv(x), size=size, mode=mode, antialias=True),
+        conv=nn.Conv2d(2, 4, 3, padding=1),
+    ).to(dtype)
+    layers = recorded(model, (2, 13, 13))
+    assert mismatches(model, layers, range(13), range(13)) == []
+    assert layers[-1].receptive_field.exact
+
+
+class DoubleByDefault:
+    """Float64 as the default dtype, for as long as it is entered."""
+
+    def __enter__(self):
+        torch.set_default_dtype(torch.float64)
+
+    def __exit__(self, *raised):
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_default_dtype_changes_no_box(name):
+    make, shape = SMALL[name]
+    with DoubleByDefault():
+        model = make()
+        layers = recorded(model, shape)
+    plain = recorded(model, shape)
+    assert layers.approximated == plain.approximated
+    for layer, other in zip(layers, plain, strict=True):
+        assert (layer.grid, layer.stride) == (other.grid, other.stride)
+        rows, cols = other.grid or (1, 1)
+        for row in range(rows):
+            assert layer.box(row, cols - 1) == other.box(row, cols - 1)
+
+
+def test_columns_folded_back_and_slices_written_in_place_survive_another_default_dtype():
+    def forward(net, x):
+        x = net.conv(x)
+        x = F.fold(F.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1)
+        into = torch.zeros_like(x)
+        into[:, :, 2:].copy_(x[:, :, :-2])
+        return net.last(into)
+
+    model = Forward(forward, conv=nn.Conv2d(2, 4, 3, padding=1), last=nn.Conv2d(4, 2, 1))
+    plain = recorded(model, (2, 13, 13))
+    with DoubleByDefault():
+        layers = recorded(model, (2, 13, 13))
+    for known in (plain, layers):
+        assert known.approximated == ()
+        assert mismatches(model, known, range(13), range(13), holes=True) == []
+        assert known["last"].grid == (13, 13)
+        assert known["last"].box(12, 12) == Box(9, 11, 12, 13)
 
 
 def border_and_middle(length: int) -> list[int]:

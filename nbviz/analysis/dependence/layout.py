@@ -207,7 +207,9 @@ def _side_by_side(
     """Concatenate one plane along `dim`, staying compact where every part is."""
     smalls = [
         (
-            torch.full((1,) * len(part), NOTHING) if shadow is None else compact(shadow.planes[k]),
+            torch.full((1,) * len(part), NOTHING, dtype=torch.float32)
+            if shadow is None
+            else compact(shadow.planes[k]),
             part,
         )
         for shadow, part in sources
@@ -266,7 +268,7 @@ def mirrored_pad(operation: Operation) -> Shadow:
 def triangle(operation: Operation) -> Shadow:
     """Elements on one side of a diagonal; the others are zero and depend on nothing."""
     shadow = operation.dependent[0]
-    ones = torch.ones(operation.shape)
+    ones = torch.ones(operation.shape, dtype=torch.float32)
     kept = getattr(torch, operation.name)(ones, operation["diagonal"]) > 0
     return shadow.each(lambda plane: torch.where(kept, plane, NOTHING))
 
@@ -349,7 +351,7 @@ def _replay_plane(operation: Operation, k: int) -> list[Tensor]:
             return shadow.planes[k]
         if integral:
             return _on_cpu(value)
-        return torch.tensor(NOTHING).expand(value.shape)
+        return torch.tensor(NOTHING, dtype=torch.float32).expand(value.shape)
 
     arguments = tree_map(stand_in, operation.arguments)
     function: Callable[..., Any] = _functional(operation)

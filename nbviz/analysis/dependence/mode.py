@@ -226,10 +226,10 @@ def _overwritten(
         return old
     planes = []
     for k in range(6):
-        flat = torch.full((length,), NOTHING)
+        flat = torch.full((length,), NOTHING, dtype=torch.float32)
         if shadow is not None:
             flat[mine] = shadow.planes[k].flatten()
-        before = torch.tensor(NOTHING) if old is None else old.planes[k]
+        before = torch.tensor(NOTHING, dtype=torch.float32) if old is None else old.planes[k]
         planes.append(tighten(torch.where(hit, flat[theirs], before)))
     frames = {known.frame for known in present}
     frame = present[0].frame

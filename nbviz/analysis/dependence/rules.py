@@ -137,7 +137,7 @@ def _pooled_to_one(result: Shadow, source: Shadow) -> Shadow:
         small = compact(planes[k])
         had = compact(source.planes[k])
         if bool((small == NOTHING).all()) and bool((had != NOTHING).all()):
-            planes[k] = torch.zeros(()).expand(result.shape)
+            planes[k] = torch.zeros((), dtype=torch.float32).expand(result.shape)
             frame = None
     return replace(result, planes=tuple(planes), frame=frame)
 

@@ -71,7 +71,7 @@ def image_shadow(shape: Sequence[int]) -> Shadow | None:
         return None
     width = torch.arange(shape[-1], dtype=torch.float32).expand(tuple(shape))
     if len(shape) == 3:
-        height = torch.zeros(()).expand(tuple(shape))
+        height = torch.zeros((), dtype=torch.float32).expand(tuple(shape))
     else:
         height = torch.arange(shape[-2], dtype=torch.float32)[:, None].expand(tuple(shape))
     frame = Frame(Axis.pixels(), Axis.pixels())
@@ -217,7 +217,7 @@ def everything(shadows: Sequence[Shadow], shape: Sequence[int]) -> Shadow:
     """Give the shadow of a tensor whose every element may depend on all of `shadows`."""
     ends = [gathered(shadow, range(len(shadow.shape))) for shadow in shadows]
     planes = [maximum([end.planes[k].reshape(()) for end in ends], shape) for k in BOX_PLANES]
-    none = torch.tensor(NOTHING).expand(tuple(shape))
+    none = torch.tensor(NOTHING, dtype=torch.float32).expand(tuple(shape))
     return Shadow((*planes, none, none), None, all(shadow.exact for shadow in shadows))
 
 

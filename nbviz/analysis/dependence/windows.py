@@ -123,7 +123,7 @@ def _recounted(
     shadow: Shadow, taps: Sequence[Taps], shape: Sequence[int]
 ) -> tuple[list[Tensor], Frame | None]:
     """Give the cells of the result, which count along its last dimensions, and their frame."""
-    none = torch.tensor(NOTHING).expand(tuple(shape))
+    none = torch.tensor(NOTHING, dtype=torch.float32).expand(tuple(shape))
     across = torch.arange(shape[-1], dtype=torch.float32).expand(tuple(shape))
     if len(taps) == 1:
         row = compact(shadow.planes[4])
@@ -358,19 +358,26 @@ def upsample(operation: Operation) -> Shadow:
 def _reads(operation: Operation, before: Sequence[int], after: Sequence[int], axis: int) -> Tensor:
     """Put NaN into one place after another along `axis` and see where the result is NaN."""
     length = before[axis]
-    probe = torch.zeros(length, 1, *[n if d == axis else 1 for d, n in enumerate(before)])
-    line = probe.view(length, length)
-    line.fill_diagonal_(float("nan"))
+    # torch's antialiased kernels go wrong along an axis where the map is one place wide.
+    other = [min(2, n) if operation.name.endswith("_aa") else 1 for n in before]
+    other[axis] = length
     arguments = dict(operation.arguments)
-    arguments[next(iter(arguments))] = probe
-    size = [n if d == axis else 1 for d, n in enumerate(after)]
+    image = next(iter(arguments))
+    # Which taps an antialiased window has at its ends is a matter of rounding.
+    double = arguments[image].dtype == torch.float64
+    probe = torch.zeros(length, 1, *other, dtype=torch.float64 if double else torch.float32)
+    lines = probe.movedim(2 + axis, 1).view(length, length, -1)
+    lines[torch.arange(length), torch.arange(length)] = float("nan")
+    arguments[image] = probe
+    size = [n if d == axis else other[d] for d, n in enumerate(after)]
     if arguments.get("output_size") is not None:
         arguments["output_size"] = size
     for name in ("scale_factors", "scales", "scales_d", "scales_h", "scales_w"):
         arguments[name] = _scale_of(arguments.get(name), name, axis, len(before))
     names = [argument.name for argument in operation.function._schema.arguments]
     result = operation.function(*[arguments[name] for name in names if name != "out"])
-    reads: Tensor = result.reshape(length, after[axis]).isnan()
+    lines = result.isnan().movedim(2 + axis, 1).reshape(length, after[axis], -1)
+    reads: Tensor = lines.any(2)
     return reads
 
 
@@ -410,7 +417,7 @@ def folded(operation: Operation) -> Shadow:
     planes = []
     for plane in shadow.planes:
         flat = reshape_plane(plane, (batch, channels, -1))
-        out = torch.full((batch, channels, height * width + 1), NOTHING)
+        out = torch.full((batch, channels, height * width + 1), NOTHING, dtype=flat.dtype)
         out.scatter_reduce_(2, target.expand(flat.shape), flat, "amax")
         planes.append(out[..., 1:].reshape(operation.shape))
     cells, frame = _recounted(shadow.lost(), [Taps.sliding(1, 1, 1, 1, 0, 1)] * 2, operation.shape)
