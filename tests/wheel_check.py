@@ -26,7 +26,10 @@ assert shutil.which("node") is None and shutil.which("npm") is None, "Node is wi
 home = pathlib.Path(nbviz.__file__).resolve()
 assert pathlib.Path(sys.prefix).resolve() in home.parents, f"nbviz came from {home}"
 network, images, labels, classes = nbviz.demos.digits()
-made = {cls: None for cls in View.__subclasses__()}
+def below(cls):
+    return {sub for direct in cls.__subclasses__() for sub in {direct, *below(direct)}}
+
+made = dict.fromkeys(below(View))
 made[nbviz.FilterGrid] = nbviz.FilterGrid(network)
 missing = [cls.__name__ for cls, widget in made.items() if widget is None]
 assert not missing, f"say here how to make {missing}"
@@ -59,9 +62,10 @@ def check_contents(wheel: Path, sdist: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     with tarfile.open(sdist) as archive:
         sources = archive.getnames()
-    for needed in ("nbviz/static/filter-grid.js", "nbviz/demos/weights/digits.safetensors"):
-        if needed not in names:
-            raise SystemExit(f"{wheel.name} lacks {needed}")
+    shipped = [*(ROOT / "nbviz" / "static").glob("*.js"), *(ROOT / "nbviz").rglob("*.safetensors")]
+    missing = {path.relative_to(ROOT).as_posix() for path in shipped} - set(names)
+    if missing or len(shipped) < 2:
+        raise SystemExit(f"{wheel.name} lacks {', '.join(sorted(missing)) or 'bundles or weights'}")
     if not any(name.endswith("js/filter-grid/index.ts") for name in sources):
         raise SystemExit(f"{sdist.name} lacks the TypeScript sources")
     print(f"{wheel.name} {wheel.stat().st_size / 1e6:.2f} MB, {sdist.name} is complete")

@@ -15,9 +15,10 @@ export interface KernelsState {
   layer: string;
   step: number;
   colour: boolean;
-  strip: boolean;
   /** output channels of the layer; more than are sent where the layer is huge */
   outputs: number;
+  /** how the kernels are drawn, where that needs saying */
+  note: string;
   health: Health;
   /** channel -> the first channel that it resembles */
   duplicates: Record<string, number>;

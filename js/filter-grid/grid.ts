@@ -11,7 +11,10 @@ import {
   type Layout,
   makeLayout,
   neighbour,
+  pointOf,
   reveal,
+  type Spot,
+  spotAt,
   stripOrigin,
 } from "./layout.ts";
 import type { Focus } from "./lens.ts";
@@ -26,7 +29,7 @@ export interface GridActions {
   /** `extend` keeps what was selected and adds the run from the last selected place */
   select(output: number, extend: boolean): void;
   clear(): void;
-  zoom(factor: number): void;
+  zoom(direction: number): void;
   announce(focus: Focus): void;
 }
 
@@ -39,6 +42,8 @@ export interface GridContent {
   panels: number;
   /** CSS pixels a weight; 0 fits */
   zoom: number;
+  /** what the lens shows */
+  focus: Focus | null;
   paint: Pick<Paint, "normalise" | "centred" | "map">;
 }
 
@@ -50,8 +55,10 @@ export class GridCanvas {
   private layout: Layout | null = null;
   private content: GridContent | null = null;
   private painted: Paint | null = null;
-  /** place of the keyboard cursor in the sorted order */
-  private cursor = { position: 0, panel: 0 };
+  /** keyboard cursor: a channel, so that sorting does not move it to another kernel */
+  private cursor = { output: 0, panel: 0 };
+  /** point of the window, in CSS pixels, that stays where it is when the scale changes */
+  private anchor: { x: number; y: number } | null = null;
 
   constructor(
     private readonly view: View,
@@ -89,34 +96,81 @@ export class GridCanvas {
   }
 
   draw(content: GridContent): void {
-    this.content = content;
     const density = window.devicePixelRatio || 1;
     const { frame } = content;
-    const room = Math.max(40, this.scroller.clientWidth);
-    const scale =
-      content.zoom > 0
-        ? Math.max(1, Math.round(content.zoom * density))
-        : fittingScale(frame.width, frame.height, content.matrix, density);
-    const layout = makeLayout({
+    const { scroller } = this;
+    const room = Math.max(40, scroller.clientWidth);
+    const input = {
       outputs: frame.outputs,
       panels: content.panels,
       kernelWidth: frame.width,
       kernelHeight: frame.height,
       matrix: content.matrix,
       width: Math.floor(room * density),
-      scale,
       density,
-    });
+    };
+    const scale =
+      content.zoom > 0
+        ? Math.max(1, Math.round(content.zoom * density))
+        : fittingScale(input, MAX_HEIGHT * density);
+    const layout = makeLayout({ ...input, scale });
+    const sameLayer = this.content?.frame.layer === frame.layer;
+    const zoomed = sameLayer && this.content?.zoom !== content.zoom;
+    const kept = zoomed ? this.keptSpot(content) : null;
+    this.content = content;
     this.layout = layout;
+    if (!sameLayer) {
+      this.cursor = { output: content.order[0] ?? 0, panel: 0 };
+      scroller.scrollTo(0, 0);
+    }
+    const height = Math.ceil(layout.contentHeight / density);
     this.spacer.style.width = `${layout.contentWidth / density}px`;
-    this.spacer.style.height = `${layout.contentHeight / density}px`;
-    const height = Math.min(MAX_HEIGHT, Math.ceil(layout.contentHeight / density));
-    this.scroller.style.height = `${height + 2 + SCROLLBAR * Number(layout.contentWidth > room * density)}px`;
-    this.scroller.setAttribute(
+    this.spacer.style.height = `${height}px`;
+    // A scroll bar that is not laid over takes its room from the kernels.
+    const bar = scroller.offsetHeight - scroller.clientHeight;
+    scroller.style.height = `${Math.min(MAX_HEIGHT, height) + bar}px`;
+    if (kept) {
+      const point = pointOf(layout, kept.spot);
+      scroller.scrollLeft = point.x / density - kept.x;
+      scroller.scrollTop = point.y / density - kept.y;
+    }
+    scroller.setAttribute(
       "aria-label",
       `${frame.outputs} kernels of ${frame.layer}. Arrow keys move, Enter selects.`,
     );
-    this.fill(layout, content, room, Math.min(height, this.scroller.clientHeight || height));
+    this.fill(layout, content, room, Math.min(height, scroller.clientHeight));
+  }
+
+  /** What shall stay in its place when zooming: pointer, else the kernel in the lens, else the middle. */
+  private keptSpot(content: GridContent): { spot: Spot; x: number; y: number } | null {
+    const { layout, scroller, anchor } = this;
+    if (!layout) return null;
+    const { density } = layout;
+    const middle = { x: scroller.clientWidth / 2, y: scroller.clientHeight / 2 };
+    let at = anchor ?? middle;
+    this.anchor = null;
+    if (!anchor && content.focus) {
+      const origin = stripOrigin(layout, this.positionOf(content, content.focus.output));
+      const x = origin.x + (content.focus.panel + 0.5) * (layout.panelWidth + layout.panelGap);
+      const y = origin.y + layout.panelHeight / 2;
+      const point = { x: x / density - scroller.scrollLeft, y: y / density - scroller.scrollTop };
+      const inView = point.y > 0 && point.y < scroller.clientHeight;
+      if (inView && point.x > 0 && point.x < scroller.clientWidth) at = point;
+    }
+    const spot = spotAt(
+      layout,
+      (scroller.scrollLeft + at.x) * density,
+      (scroller.scrollTop + at.y) * density,
+    );
+    return { spot, ...at };
+  }
+
+  private get focused(): boolean {
+    return this.view.root.activeElement === this.scroller;
+  }
+
+  private positionOf(content: GridContent, output: number): number {
+    return Math.max(0, content.order.indexOf(output));
   }
 
   private fill(layout: Layout, content: GridContent, room: number, height: number): void {
@@ -183,7 +237,7 @@ export class GridCanvas {
       this.label(context, layout, content, output, x, y, selected ? accent : ink);
     }
     if (layout.matrix) this.columnNumbers(context, layout, scrollX, ink);
-    this.drawCursor(context, layout, scrollX, scrollY);
+    this.drawCursor(context, layout, content, scrollX, scrollY);
   }
 
   private frameStrip(
@@ -196,7 +250,7 @@ export class GridCanvas {
     const line = Math.max(1, Math.round(2 * layout.density));
     context.strokeStyle = accent;
     context.lineWidth = line;
-    const left = Math.max(layout.gutterX, x);
+    const left = Math.max(layout.fixedX, x);
     context.strokeRect(
       left - line / 2,
       y - line / 2,
@@ -258,19 +312,19 @@ export class GridCanvas {
   private drawCursor(
     context: CanvasRenderingContext2D,
     layout: Layout,
+    content: GridContent,
     scrollX: number,
     scrollY: number,
   ): void {
-    if (this.view.root.activeElement !== this.scroller) return;
-    const origin = stripOrigin(layout, Math.min(this.cursor.position, layout.outputs - 1));
-    const x = origin.x + this.cursor.panel * (layout.panelWidth + layout.panelGap) - scrollX;
-    const margin = Math.round(2 * layout.density);
+    if (!this.focused) return;
+    const origin = stripOrigin(layout, this.positionOf(content, this.cursor.output));
+    const panel = Math.min(this.cursor.panel, layout.panels - 1);
     outline(
       context,
-      x - margin,
-      origin.y - scrollY - margin,
-      layout.panelWidth + 2 * margin,
-      layout.panelHeight + 2 * margin,
+      origin.x + panel * (layout.panelWidth + layout.panelGap) - scrollX,
+      origin.y - scrollY,
+      layout.panelWidth,
+      layout.panelHeight,
       layout.density,
     );
   }
@@ -281,7 +335,7 @@ export class GridCanvas {
     const box = this.canvas.getBoundingClientRect();
     const x = (event.clientX - box.left) * layout.density;
     const y = (event.clientY - box.top) * layout.density;
-    if (x < layout.gutterX || y < layout.gutterY) return null;
+    if (x < layout.fixedX || y < layout.fixedY) return null;
     return cellAt(
       layout,
       x + Math.round(this.scroller.scrollLeft * layout.density),
@@ -303,15 +357,16 @@ export class GridCanvas {
   private click(event: MouseEvent): void {
     const cell = this.cellUnder(event);
     if (!cell || !this.content) return;
-    this.cursor = { position: cell.position, panel: cell.panel };
-    this.actions.select(this.content.order[cell.position] as number, event.shiftKey);
+    const output = this.content.order[cell.position] as number;
+    this.cursor = { output, panel: cell.panel };
+    this.actions.select(output, event.shiftKey);
   }
 
   private key(event: KeyboardEvent): void {
     const { layout, content } = this;
     if (!layout || !content || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Enter" || event.key === " ") {
-      this.actions.select(content.order[this.cursor.position] as number, event.shiftKey);
+      this.actions.select(this.cursor.output, event.shiftKey);
     } else if (event.key === "Escape") this.actions.clear();
     else if (event.key === "+" || event.key === "=") this.actions.zoom(1);
     else if (event.key === "-") this.actions.zoom(-1);
@@ -321,24 +376,20 @@ export class GridCanvas {
   }
 
   private move(layout: Layout, content: GridContent, key: string): void {
-    const position = Math.min(this.cursor.position, layout.outputs - 1);
+    const position = this.positionOf(content, this.cursor.output);
     const panel = Math.min(this.cursor.panel, layout.panels - 1);
-    this.cursor = neighbour(layout, position, panel, key);
-    this.showCursor(layout);
-    const focus = {
-      output: content.order[this.cursor.position] as number,
-      panel: this.cursor.panel,
-      row: null,
-      column: null,
-    };
+    const next = neighbour(layout, position, panel, key);
+    this.cursor = { output: content.order[next.position] as number, panel: next.panel };
+    this.showPlace(layout, next.position, next.panel);
+    const focus = { ...this.cursor, row: null, column: null };
     this.actions.point(focus);
     this.actions.announce(focus);
   }
 
-  private showCursor(layout: Layout): void {
+  private showPlace(layout: Layout, position: number, panel: number): void {
     const { density } = layout;
-    const origin = stripOrigin(layout, this.cursor.position);
-    const left = origin.x + this.cursor.panel * (layout.panelWidth + layout.panelGap);
+    const origin = stripOrigin(layout, position);
+    const left = origin.x + panel * (layout.panelWidth + layout.panelGap);
     const { scroller } = this;
     scroller.scrollTop = reveal(
       scroller.scrollTop,
@@ -358,24 +409,11 @@ export class GridCanvas {
   private wheel(event: WheelEvent): void {
     if (!event.ctrlKey) return;
     event.preventDefault();
-    const { layout, scroller } = this;
-    if (!layout) return;
-    const before = { x: scroller.scrollLeft, y: scroller.scrollTop };
-    const box = scroller.getBoundingClientRect();
-    const at = { x: event.clientX - box.left, y: event.clientY - box.top };
-    const old = { width: layout.contentWidth, height: layout.contentHeight };
+    const box = this.scroller.getBoundingClientRect();
+    this.anchor = { x: event.clientX - box.left, y: event.clientY - box.top };
     this.actions.zoom(event.deltaY < 0 ? 1 : -1);
-    if (!this.content || !this.layout) return;
-    // The kernel under the pointer stays under it.
-    this.draw(this.content);
-    scroller.scrollLeft = ((before.x + at.x) * this.layout.contentWidth) / old.width - at.x;
-    scroller.scrollTop = ((before.y + at.y) * this.layout.contentHeight) / old.height - at.y;
-    this.view.redraw();
   }
 }
-
-/** Height of a horizontal scroll bar, which takes its room from the kernels. */
-const SCROLLBAR = 14;
 
 function marksOf(content: GridContent, output: number): string {
   const flags = content.frame.flags[output] as number;

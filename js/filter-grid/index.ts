@@ -1,7 +1,7 @@
 /** The view of `nbviz.FilterGrid`: the kernels of one layer, to sort, zoom, select and replay. */
 
 import type { AnyModel, Render } from "@anywidget/types";
-import { colormapPixels } from "../shared/colormaps.ts";
+import { type Colormap, colormapBytes, colormapPixels } from "../shared/colormaps.ts";
 import { button, element, select } from "../shared/controls.ts";
 import { listen, openView, type View } from "../shared/view.ts";
 import { type Channel, Requests } from "../shared/wire.ts";
@@ -36,6 +36,7 @@ const SCALES = [
   { value: "layer", label: "whole layer" },
   { value: "symmetric", label: "symmetric about 0" },
 ];
+const COLORMAPS = ["diverging", "sequential", "grey"];
 const GLYPHS: Record<string, string> = {
   healthy: "✓",
   noisy: "▒",
@@ -96,9 +97,11 @@ class FilterGridView {
       signal,
       () => {
         this.focus = this.lens.current;
+        this.view.problem("request", "");
         this.view.redraw();
       },
-      (message) => this.view.problem(message),
+      (message) => this.view.problem("request", message),
+      (text) => this.view.announce(text),
     );
     this.playback = new Playback(signal, (step) => this.set("step", step));
     this.assemble();
@@ -132,10 +135,13 @@ class FilterGridView {
     const { layer, sort, normalise, colormap } = this.controls;
     const zoom = element(
       "div",
-      { class: "zoom", role: "group", "aria-label": "Zoom" },
+      { class: "zoom control", role: "group", "aria-label": "Zoom" },
+      element("span", {}, "Zoom"),
       button("−", "Zoom out", () => this.zoom(-1)),
       button("+", "Zoom in", () => this.zoom(1)),
-      button("fit", "Kernels at their usual size", () => this.set("zoom", 0)),
+      button("fit", "As large as lets all kernels stand without scrolling", () =>
+        this.set("zoom", 0),
+      ),
     );
     this.view.body.append(
       element(
@@ -160,7 +166,7 @@ class FilterGridView {
       element(
         "p",
         { class: "keys", id: "keys" },
-        "Point: weights · click or Enter: select · Shift: extend · arrow keys: move · " +
+        "Point: weights · click or Enter: select, or no longer · Shift: extend · arrow keys: move · " +
           "+ and −, or Ctrl and wheel: zoom · Esc: select none",
       ),
     );
@@ -169,7 +175,7 @@ class FilterGridView {
   private draw(): void {
     const state = this.get("kernels");
     this.decode(state);
-    this.view.problem(this.get("problem"));
+    this.view.problem("python", this.get("problem"));
     const frame = this.shownFrame();
     this.showControls(frame);
     this.showWaiting(state);
@@ -187,6 +193,7 @@ class FilterGridView {
       matrix: panels > GALLERY_PANELS,
       panels,
       zoom: this.get("zoom"),
+      focus: this.focus,
       paint: {
         normalise: this.get("normalise"),
         centred: centred && !(colourful && this.get("normalise") !== "symmetric"),
@@ -197,7 +204,8 @@ class FilterGridView {
     this.showHealth(frame, state);
     this.showLegend(frame, colourful, centred);
     this.showSelection(frame);
-    this.playback.show(this.film.steps, this.get("step"), this.get("watching"));
+    const now = this.newest?.step ?? -1;
+    this.playback.show(this.film.steps, this.get("step"), now, this.get("watching"));
   }
 
   /** Look-alike order is computed for the newest kernels only; snapshots stand in it too. */
@@ -222,7 +230,8 @@ class FilterGridView {
     if (!this.newest.similarity && before?.layer === this.newest.layer) {
       this.newest.similarity = before.similarity;
     }
-    if (this.get("watching").active) this.film.add(this.newest);
+    const watching = this.get("watching");
+    if (watching.active) this.film.add(this.newest, watching.limit || Number.POSITIVE_INFINITY);
   }
 
   private shownFrame(): Frame | null {
@@ -255,23 +264,28 @@ class FilterGridView {
       })),
       this.get("sort"),
     );
-    normalise.show(SCALES, this.get("normalise"));
-    const first = this.decoded?.colour ? "red, green, blue" : "diverging (auto)";
+    const chosen = this.get("colormap");
+    const centred = !(this.decoded?.colour && chosen === "auto") && this.colormap() === "diverging";
+    normalise.show(
+      SCALES.map((choice) =>
+        choice.value === "symmetric" && centred
+          ? { ...choice, label: "symmetric: as whole layer", disabled: true }
+          : choice,
+      ),
+      this.get("normalise"),
+    );
+    const auto = this.decoded?.colour ? "red, green, blue" : "diverging";
+    const maps = COLORMAPS.filter((map) => map !== auto || map === chosen);
     colormap.show(
-      [
-        { value: "auto", label: first },
-        { value: "diverging", label: "diverging" },
-        { value: "sequential", label: "sequential" },
-        { value: "grey", label: "grey" },
-      ],
-      this.get("colormap"),
+      [{ value: "auto", label: auto }, ...maps.map((map) => ({ value: map, label: map }))],
+      chosen,
     );
   }
 
   /** Says so while the kernel has not answered to a new layer; asks itself again, since no event will. */
   private showWaiting(state: State["kernels"]): void {
     const wanted = this.get("layer");
-    if (wanted === state.layer || this.get("problem") !== "") {
+    if (wanted === state.layer) {
       this.waitingSince = 0;
       this.view.waiting("");
       return;
@@ -280,9 +294,9 @@ class FilterGridView {
     const waited = performance.now() - this.waitingSince;
     if (waited > 3000) {
       this.view.waiting(
-        `The kernel has not answered yet: it is busy, or not running. Still showing ${state.layer}.`,
+        `Python has not answered yet: it is busy, or was restarted (then run the cell again). Still showing layer ${state.layer}.`,
       );
-    } else if (waited > 150) this.view.waiting(`Fetching ${wanted} …`);
+    } else if (waited > 150) this.view.waiting(`Fetching layer ${wanted} …`);
     if (waited <= 3500) setTimeout(() => this.view.redraw(), 200);
   }
 
@@ -290,6 +304,9 @@ class FilterGridView {
     const { paint } = this.grid;
     if (!paint) return;
     if (this.focus && this.focus.output >= frame.outputs) this.focus = null;
+    if (this.focus && this.focus.panel >= paint.layout.panels) {
+      this.focus = { ...this.focus, panel: paint.layout.panels - 1 };
+    }
     this.lens.show(paint, this.focus, state.duplicates, frame === this.newest);
   }
 
@@ -307,37 +324,53 @@ class FilterGridView {
       [FLAG.duplicate, "=", "duplicate"],
       [FLAG.nonfinite, "✕", "with NaN or infinity"],
     ];
-    this.chips.replaceChildren(
-      ...counted.flatMap(([flag, glyph, word]) => {
-        const outputs = Array.from(frame.flags.keys()).filter(
-          (i) => ((frame.flags[i] as number) & flag) !== 0,
-        );
-        if (outputs.length === 0) return [];
-        return [
-          button(
-            `${glyph} ${outputs.length} ${word}`,
-            `Select the ${outputs.length} kernels marked ${word}`,
-            () => this.set("selected", outputs),
-            "button chip",
-          ),
-        ];
-      }),
+    const chips = counted.flatMap(([flag, glyph, word]) => {
+      const outputs = Array.from(frame.flags.keys()).filter(
+        (i) => ((frame.flags[i] as number) & flag) !== 0,
+      );
+      return outputs.length > 0 ? [{ outputs, glyph, word }] : [];
+    });
+    rebuild(this.chips, JSON.stringify(chips), () =>
+      chips.map(({ outputs, glyph, word }) =>
+        button(
+          `${glyph} ${outputs.length} ${word}`,
+          `Select the ${outputs.length} kernels marked ${word}`,
+          () => this.set("selected", outputs),
+          "button chip",
+        ),
+      ),
     );
-    const omitted = state.outputs - (this.newest?.outputs ?? 0);
-    this.note.hidden = omitted <= 0;
-    this.note.textContent = `Showing the first ${this.newest?.outputs} of ${state.outputs} output channels; raise max_bytes to see the rest.`;
+    this.showNotes(frame, state);
+  }
+
+  /** What is not as chosen, and why. */
+  private showNotes(frame: Frame, state: State["kernels"]): void {
+    const notes = state.note ? [state.note] : [];
+    if (frame.outputs < state.outputs) {
+      notes.push(
+        `Showing the first ${frame.outputs} of ${state.outputs} output channels; raise max_bytes to see the rest.`,
+      );
+    }
+    const sort = this.get("sort");
+    if (sort === "noise" && frame.noise.every(Number.isNaN)) {
+      notes.push("Noise cannot be judged here: kernels stand in channel order.");
+    }
+    if (sort === "similarity" && !this.decoded?.arrays.some(({ name }) => name === "similarity")) {
+      notes.push("While Python trains, look-alikes stand as they did before; the end sorts anew.");
+    }
+    this.note.hidden = notes.length === 0;
+    this.note.textContent = notes.join(" ");
   }
 
   private showLegend(frame: Frame, colourful: boolean, centred: boolean): void {
     const normalise = this.get("normalise");
-    const bar = element("span", { class: "bar", "aria-hidden": "true" });
-    const map = this.colormap();
-    const stops = colourful ? colormapPixels("grey") : colormapPixels(map);
-    const css = Array.from({ length: 17 }, (_, i) => {
-      const p = stops[Math.min(255, i * 16)] as number;
-      return `rgb(${p & 255} ${(p >> 8) & 255} ${(p >> 16) & 255})`;
-    });
-    bar.style.background = `linear-gradient(to right, ${css.join(", ")})`;
+    const bars = colourful ? CHANNEL_BARS : [colormapGradient(this.colormap())];
+    const bar = element("span", { class: "bars", "aria-hidden": "true" });
+    for (const gradient of bars) {
+      const part = element("span", { class: "bar" });
+      part.style.background = gradient;
+      bar.append(part);
+    }
     const isCentred = centred && !(colourful && normalise !== "symmetric");
     let low = "least weight";
     let high = "largest weight";
@@ -352,7 +385,7 @@ class FilterGridView {
       high = "+max";
     }
     const zero = isCentred ? "; zero in the middle" : "";
-    const channels = colourful ? "; inputs are red, green, blue" : "";
+    const channels = colourful ? "; bright red is a large weight on red, and so on" : "";
     this.legend.replaceChildren(low, bar, high, element("span", {}, `${how}${zero}${channels}`));
   }
 
@@ -362,10 +395,11 @@ class FilterGridView {
     if (selected.length === 0) return;
     const listed = selected.slice(0, 24).join(", ");
     const more = selected.length > 24 ? `, and ${selected.length - 24} more` : "";
-    this.selection.replaceChildren(
-      element("span", {}, `${selected.length} selected: ${listed}${more}`),
+    const text = `${selected.length} selected: ${listed}${more}`;
+    rebuild(this.selection, text, () => [
+      element("span", {}, text),
       button("none", "Select none", () => this.set("selected", [])),
-    );
+    ]);
   }
 
   private point(focus: Focus | null): void {
@@ -376,11 +410,12 @@ class FilterGridView {
 
   private select(output: number, extend: boolean): void {
     const selected = this.get("selected");
-    const frame = this.newest;
+    const frame = this.shownFrame();
     if (!frame) return;
     if (extend) {
       const order = Array.from(sortedOutputs(this.ordered(frame), this.get("sort")));
-      const [from, to] = [order.indexOf(this.anchor), order.indexOf(output)];
+      const to = order.indexOf(output);
+      const from = order.includes(this.anchor) ? order.indexOf(this.anchor) : to;
       const run = order.slice(Math.min(from, to), Math.max(from, to) + 1);
       this.set("selected", [...new Set([...selected, ...run])]);
     } else {
@@ -388,7 +423,8 @@ class FilterGridView {
       const rest = selected.filter((other) => other !== output);
       this.set("selected", rest.length < selected.length ? rest : [...selected, output]);
     }
-    this.view.announce(`${this.get("selected").length} kernels selected`);
+    const count = this.get("selected").length;
+    this.view.announce(`${count} ${count === 1 ? "kernel" : "kernels"} selected`);
   }
 
   private zoom(direction: number): void {
@@ -408,6 +444,26 @@ class FilterGridView {
         `${Number.isNaN(noise) ? "" : `, noise ${noise.toFixed(2)}`}${selected}`,
     );
   }
+}
+
+const CHANNEL_BARS = ["red", "lime", "blue"].map(
+  (colour) => `linear-gradient(to right, black, ${colour})`,
+);
+
+function colormapGradient(name: Colormap): string {
+  const bytes = colormapBytes(name);
+  const stops = Array.from({ length: 17 }, (_, i) => {
+    const at = 3 * Math.min(255, i * 16);
+    return `rgb(${bytes[at]} ${bytes[at + 1]} ${bytes[at + 2]})`;
+  });
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+}
+
+/** New children only where something changed: a button that has the focus keeps it. */
+function rebuild(parent: HTMLElement, key: string, children: () => Node[]): void {
+  if (parent.dataset.key === key) return;
+  parent.dataset.key = key;
+  parent.replaceChildren(...children());
 }
 
 const render: Render = ({ model, el }) => {

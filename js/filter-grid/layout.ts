@@ -30,9 +30,12 @@ export interface Layout extends LayoutInput {
   stripGap: number;
   /** room below a strip for its number and marks; 0 where the strip is too narrow for it */
   caption: number;
-  /** room at the left and at the top for channel numbers, matrix only; does not scroll */
+  /** room at the left and at the top: for channel numbers in a matrix, else a margin */
   gutterX: number;
   gutterY: number;
+  /** part of the gutters that stays when kernels scroll */
+  fixedX: number;
+  fixedY: number;
   perLine: number;
   lines: number;
   stripWidth: number;
@@ -65,11 +68,12 @@ export function makeLayout(input: LayoutInput): Layout {
   const stripGap = matrix ? (panelHeight < px(8) ? 1 : px(2)) : px(6);
   const stripWidth = panels * panelWidth + (panels - 1) * panelGap;
   const caption = !matrix && stripWidth >= px(22) ? px(14) : 0;
-  const gutterX = matrix ? px(38) : 0;
-  const gutterY = matrix ? px(18) : 0;
-  const perLine = matrix
-    ? 1
-    : Math.max(1, Math.floor((input.width + stripGap) / (stripWidth + stripGap)));
+  // In a gallery just enough that the frame of a selected kernel at the edge is not cut.
+  const margin = px(3);
+  const gutterX = matrix ? px(38) : margin;
+  const gutterY = matrix ? px(18) : margin;
+  const room = input.width - 2 * margin;
+  const perLine = matrix ? 1 : Math.max(1, Math.floor((room + stripGap) / (stripWidth + stripGap)));
   const lines = Math.ceil(outputs / perLine);
   const lineHeight = panelHeight + caption + stripGap;
   return {
@@ -83,11 +87,14 @@ export function makeLayout(input: LayoutInput): Layout {
     caption,
     gutterX,
     gutterY,
+    fixedX: matrix ? gutterX : 0,
+    fixedY: matrix ? gutterY : 0,
     perLine,
     lines,
     stripWidth,
     lineHeight,
-    contentWidth: gutterX + Math.min(perLine, outputs) * (stripWidth + stripGap) - stripGap,
+    contentWidth:
+      gutterX + Math.min(perLine, outputs) * (stripWidth + stripGap) - stripGap + margin,
     contentHeight: gutterY + lines * lineHeight,
   };
 }
@@ -125,17 +132,53 @@ export function cellAt(layout: Layout, x: number, y: number): Cell | null {
   };
 }
 
-/** Device pixels a weight when nobody has zoomed: a kernel about as large as a fingertip. */
-export function fittingScale(
-  kernelWidth: number,
-  kernelHeight: number,
-  matrix: boolean,
-  density: number,
-): number {
-  const target = matrix ? 16 : 60;
-  const side = Math.max(kernelWidth, kernelHeight);
-  const css = Math.max(1, Math.min(matrix ? 14 : 16, Math.round(target / side)));
-  return Math.max(1, Math.round(css * density));
+/** A place on a kernel that can be found again after the scale has changed. */
+export interface Spot {
+  position: number;
+  /** panels from the strip's left edge, and lines from its top, with fractions */
+  across: number;
+  down: number;
+}
+
+/** The spot at a point of the content, or the nearest where there is no kernel. */
+export function spotAt(layout: Layout, x: number, y: number): Spot {
+  const clamp = (n: number, most: number) => Math.min(most, Math.max(0, n));
+  const line = clamp(Math.floor((y - layout.gutterY) / layout.lineHeight), layout.lines - 1);
+  const pitch = layout.stripWidth + layout.stripGap;
+  const place = clamp(Math.floor((x - layout.gutterX) / pitch), layout.perLine - 1);
+  const position = Math.min(layout.outputs - 1, line * layout.perLine + place);
+  const origin = stripOrigin(layout, position);
+  return {
+    position,
+    across: (x - origin.x) / (layout.panelWidth + layout.panelGap),
+    down: (y - origin.y) / layout.lineHeight,
+  };
+}
+
+/** Where a spot stands in the content. */
+export function pointOf(layout: Layout, spot: Spot): { x: number; y: number } {
+  const origin = stripOrigin(layout, spot.position);
+  return {
+    x: origin.x + spot.across * (layout.panelWidth + layout.panelGap),
+    y: origin.y + spot.down * layout.lineHeight,
+  };
+}
+
+/**
+ * Device pixels a weight when nobody has zoomed: as large as lets all kernels stand in the room
+ * without scrolling, but no smaller than can be read and no larger than a poster.
+ */
+export function fittingScale(input: Omit<LayoutInput, "scale">, height: number): number {
+  const side = Math.max(input.kernelWidth, input.kernelHeight);
+  const scaleFor = (css: number, most: number) =>
+    Math.max(1, Math.round(Math.min(most, Math.round(css / side) || 1) * input.density));
+  const least = input.matrix ? scaleFor(16, 14) : scaleFor(60, 16);
+  const most = input.matrix ? scaleFor(26, 20) : scaleFor(112, 24);
+  for (let scale = most; scale > least; scale--) {
+    const layout = makeLayout({ ...input, scale });
+    if (layout.contentHeight <= height && layout.contentWidth <= input.width) return scale;
+  }
+  return least;
 }
 
 /** Scroll offset along one axis that shows [start, start + size) in a window, moving least. */

@@ -7,6 +7,12 @@ import { makeLayout } from "./layout.ts";
 import { type Paint, paintGrid } from "./paint.ts";
 
 const SIDE = 176;
+const ARROWS: Record<string, [number, number]> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+};
 
 /** What the pointer or the cursor is on; row and column are null when it is the whole kernel. */
 export interface Focus {
@@ -19,7 +25,11 @@ export interface Focus {
 export class Lens {
   readonly node: HTMLElement;
   private readonly title = element("h3");
-  private readonly canvas = element("canvas", { "aria-hidden": "true" });
+  private readonly canvas = element("canvas", {
+    tabindex: "0",
+    role: "application",
+    "aria-label": "Weights of the kernel. Arrow keys move from one to the next.",
+  });
   private readonly readout = element("p", { class: "readout" });
   private readonly facts = element("dl");
   /** output channel -> its exact weights, of the newest snapshot only */
@@ -27,12 +37,16 @@ export class Lens {
   private paint: Paint | null = null;
   private focus: Focus | null = null;
   private duplicates: Record<string, number> = {};
+  /** kernel that was asked for last, so that a redraw does not ask for it again */
+  private asked = "";
+  private newest = true;
 
   constructor(
     private readonly requests: Requests,
     signal: AbortSignal,
     private readonly changed: () => void,
     private readonly failed: (message: string) => void,
+    private readonly announce: (text: string) => void,
   ) {
     this.node = element(
       "aside",
@@ -43,11 +57,13 @@ export class Lens {
       this.facts,
     );
     this.canvas.addEventListener("pointermove", (event) => this.point(event), { signal });
+    this.canvas.addEventListener("keydown", (event) => this.key(event), { signal });
   }
 
   /** Forget exact weights: they belong to kernels that are no longer there. */
   forget(): void {
     this.exact.clear();
+    this.asked = "";
   }
 
   /** `newest`: the kernel behind the widget still has these weights, so it may be asked for them. */
@@ -60,11 +76,15 @@ export class Lens {
     this.paint = paint;
     this.focus = focus;
     this.duplicates = duplicates;
+    this.newest = newest;
     if (focus && newest && !this.exact.has(focus.output)) this.ask(paint.frame, focus.output);
     this.draw(newest);
   }
 
   private ask(frame: Frame, output: number): void {
+    const question = `${frame.layer} ${frame.step} ${output}`;
+    if (question === this.asked) return;
+    this.asked = question;
     this.requests.ask(
       "kernel",
       { layer: frame.layer, step: frame.step, output },
@@ -93,6 +113,22 @@ export class Lens {
     this.changed();
   }
 
+  private key(event: KeyboardEvent): void {
+    const step = ARROWS[event.key];
+    if (!step || !this.paint || !this.focus) return;
+    event.preventDefault();
+    const { frame } = this.paint;
+    const inside = (n: number, size: number) => Math.min(size - 1, Math.max(0, n));
+    const { row, column } = this.focus;
+    this.focus = {
+      ...this.focus,
+      row: row === null ? 0 : inside(row + step[0], frame.height),
+      column: column === null ? 0 : inside(column + step[1], frame.width),
+    };
+    this.announce(this.readWeight(frame, this.focus, this.newest));
+    this.changed();
+  }
+
   /** The focus as the lens has it: hovering the lens moves the weight that is read out. */
   get current(): Focus | null {
     return this.focus;
@@ -113,7 +149,7 @@ export class Lens {
     this.drawCanvas(paint, focus, newest);
     this.readout.textContent = this.readWeight(frame, focus, newest);
     // Room for as many lines as it ever takes, so that nothing below jumps.
-    this.readout.style.minHeight = `${paint.map === null ? 5.8 : 1.45}em`;
+    this.readout.style.minHeight = `${(paint.map === null ? 5 : 3) * 1.45}em`;
     this.facts.replaceChildren(...this.describe(frame, focus.output));
   }
 
@@ -210,14 +246,23 @@ export class Lens {
     const inputs =
       this.paint?.map === null ? Array.from({ length: frame.inputs }, (_, i) => i) : [focus.panel];
     const read = inputs.map((i) => this.weight(frame, focus.output, i, row, column, newest));
-    const names = ["R", "G", "B"];
+    const exact = read.every((weight) => weight.exact);
+    // Without Python there are 255 levels: no more digits are shown than they carry.
+    const half = (frame.scale[focus.output] as number) / LEVELS / 2;
+    const digits = half > 0 ? Math.min(12, Math.max(0, Math.ceil(-Math.log10(half)))) : 0;
+    const names = ["R ", "G ", "B "];
     const numbers = read.map(({ value }, i) => {
-      const text = Number.isFinite(value) ? value.toPrecision(6) : String(value);
-      return inputs.length > 1 ? `${names[i] ?? i} ${text}` : text;
+      const text = !Number.isFinite(value)
+        ? String(value)
+        : exact
+          ? value.toPrecision(6)
+          : value.toFixed(digits);
+      return `${inputs.length > 1 ? names[i] : ""}${text}`;
     });
-    const sign = read.every(({ exact }) => exact) ? "=" : "≈";
-    const separator = inputs.length > 1 ? "\n" : " ";
-    return `row ${row}, column ${column} ${sign}${separator}${numbers.join(separator)}`;
+    const place = frame.height === 1 ? `tap ${column}` : `row ${row}, column ${column}`;
+    const why = newest ? "exact when Python answers" : "past steps are kept in 255 levels";
+    const lines = [`${place} ${exact ? "=" : "≈"}`, ...numbers];
+    return exact ? lines.join("\n") : [...lines, `± ${half.toPrecision(1)}; ${why}`].join("\n");
   }
 
   private describe(frame: Frame, output: number): HTMLElement[] {

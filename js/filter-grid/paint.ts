@@ -61,7 +61,7 @@ export function paintGrid(paint: Paint, surface: Surface): void {
       const origin = stripOrigin(layout, position);
       const step = layout.panelWidth + layout.panelGap;
       const left = origin.x - surface.scrollX;
-      const first = Math.max(0, Math.floor((layout.gutterX - left) / step));
+      const first = Math.max(0, Math.floor((layout.fixedX - left) / step));
       const last = Math.min(layout.panels - 1, Math.floor((surface.width - left) / step));
       const output = order[position] as number;
       const range = mapRange(paint, output, whole);
@@ -88,19 +88,19 @@ function paintPanel(
   const shift = (span > 0 ? (-range.low * 255) / span : 127.5) + 0.5;
   const top = contentTop - surface.scrollY;
   for (let row = 0; row < frame.height; row++) {
-    const from = Math.max(layout.gutterY, top + row * layout.scaleY);
+    const from = Math.max(layout.fixedY, top + row * layout.scaleY);
     const to = Math.min(surface.height, top + (row + 1) * layout.scaleY);
     if (to <= from) continue;
     const line = from * surface.width;
     for (let column = 0; column < frame.width; column++) {
-      const x0 = Math.max(layout.gutterX, left + column * layout.scaleX);
+      const x0 = Math.max(layout.fixedX, left + column * layout.scaleX);
       const x1 = Math.min(surface.width, left + (column + 1) * layout.scaleX);
       if (x1 > x0) {
         const colour = weightPixel(paint, output, panel, row, column, gain, shift);
         surface.pixels.fill(colour, line + x0, line + x1);
       }
     }
-    const x0 = Math.max(layout.gutterX, left);
+    const x0 = Math.max(layout.fixedX, left);
     const x1 = Math.min(surface.width, left + layout.panelWidth);
     if (x1 <= x0) continue;
     for (let y = from + 1; y < to; y++) {
@@ -156,9 +156,9 @@ function hatchPanel(
         isFiniteWeight(frame, kernelOffset(frame, output, i) + within),
       );
       if (finite) continue;
-      const x0 = Math.max(layout.gutterX, left + column * layout.scaleX);
+      const x0 = Math.max(layout.fixedX, left + column * layout.scaleX);
       const x1 = Math.min(surface.width, left + (column + 1) * layout.scaleX);
-      const y0 = Math.max(layout.gutterY, top + row * layout.scaleY);
+      const y0 = Math.max(layout.fixedY, top + row * layout.scaleY);
       const y1 = Math.min(surface.height, top + (row + 1) * layout.scaleY);
       for (let y = y0; y < y1; y++) {
         for (let x = x0; x < x1; x++) {

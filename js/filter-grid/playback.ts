@@ -48,8 +48,8 @@ export class Playback {
     );
   }
 
-  /** `step` is the snapshot on show, -1 for the newest. */
-  show(steps: number[], step: number, watching: Watching): void {
+  /** `step`: snapshot on show, -1 for the newest; `now`: the newest's step, -1 after a refresh. */
+  show(steps: number[], step: number, now: number, watching: Watching): void {
     this.steps = steps;
     this.node.hidden = steps.length < 2;
     if (this.node.hidden) return;
@@ -64,9 +64,11 @@ export class Playback {
     this.slider.max = String(last);
     this.slider.value = String(index);
     this.newest.disabled = step < 0;
-    const memory = `${steps.length} snapshots, ${formatBytes(watching.bytes)} of at most ${formatBytes(watching.limit)}`;
+    const memory = `${watching.frames} snapshots, ${formatBytes(watching.bytes)} of at most ${formatBytes(watching.limit)}`;
     const state = watching.active ? "training" : "training ended";
-    this.text.textContent = `step ${steps[index]} of ${steps[last]} · ${state} · ${memory}`;
+    const shown =
+      step < 0 && now < 0 ? "now, read again" : `step ${steps[index]} of ${steps[last]}`;
+    this.text.textContent = `${shown} · ${state} · ${memory}`;
     this.slider.setAttribute("aria-valuetext", `step ${steps[index]}`);
   }
 

@@ -13,10 +13,8 @@ import {
 
 export interface LayerEntry {
   name: string;
-  kind: string;
   /** outputs, inputs a kernel, height, width */
   shape: [number, number, number, number];
-  groups: number;
   /** why it cannot be drawn; empty where it can */
   problem: string;
 }
@@ -32,7 +30,6 @@ export interface HistoryState {
 
 export interface Watching {
   active: boolean;
-  every: number;
   frames: number;
   bytes: number;
   limit: number;
@@ -77,8 +74,8 @@ export function decodeHistory(state: HistoryState | Record<string, never>): Fram
       step,
       health: health[i] ?? { verdict: "", sentence: "" },
       colour: false,
-      strip: false,
       outputs: 0,
+      note: "",
       duplicates: {},
       arrays: arrays.map((entry) => ({ ...entry, shape: entry.shape.slice(1) })),
       buffers: buffers.map((buffer) => {
@@ -109,14 +106,17 @@ export class Film {
     this.spacing = 0;
   }
 
-  add(frame: Frame): void {
+  /** `bytes`: most that all snapshots may take together, whatever their number. */
+  add(frame: Frame, bytes = Number.POSITIVE_INFINITY): void {
+    if (frame.step < 0) return;
     const newest = this.frames.at(-1);
     if (newest && (newest.layer !== frame.layer || newest.step > frame.step)) this.replace([]);
     if (newest?.layer === frame.layer && newest.step === frame.step) this.frames.pop();
     const [before, last] = this.frames.slice(-2);
     if (before && last && last.step - before.step < this.spacing) this.frames.pop();
     this.frames.push(frame);
-    if (this.frames.length > this.limit) {
+    const most = Math.max(2, Math.min(this.limit, Math.floor(bytes / frame.values.length)));
+    if (this.frames.length > most) {
       const last = this.frames.length - 1;
       this.frames = this.frames.filter((_, i) => i % 2 === 0 || i === last);
       this.spacing = (this.frames[1]?.step ?? 0) - (this.frames[0]?.step ?? 0);

@@ -14,8 +14,11 @@ export interface View {
   signal: AbortSignal;
   /** Draw before the next frame; calls in between are one. */
   redraw(): void;
-  /** A line that says why something did not work; empty takes it away. */
-  problem(text: string): void;
+  /**
+   * Say why something did not work; empty takes it away. Each source has a place of its own, so
+   * that what went well in one does not hide what went wrong in another.
+   */
+  problem(source: "python" | "request" | "drawing", text: string): void;
   /** A line that says what is being waited for; empty takes it away. */
   waiting(text: string): void;
   /** Spoken by a screen reader, not shown. */
@@ -42,7 +45,7 @@ export function openView(host: HTMLElement, name: string, css: string, draw: () 
   const body = element("div", { class: "body" });
   root.replaceChildren(
     element("style", {}, styles + css),
-    element("div", { class: "view" }, problemLine, body, waitingLine, live),
+    element("div", { class: "view" }, problemLine, waitingLine, body, live),
   );
 
   const show = (line: HTMLElement, text: string) => {
@@ -50,6 +53,7 @@ export function openView(host: HTMLElement, name: string, css: string, draw: () 
     line.hidden = text === "";
   };
 
+  const problems = new Map<string, string>();
   let scheduled = 0;
   let drawn = 0;
   const view: View = {
@@ -62,15 +66,19 @@ export function openView(host: HTMLElement, name: string, css: string, draw: () 
         scheduled = 0;
         try {
           draw();
+          view.problem("drawing", "");
           drawn += 1;
           host.dataset.nbvizDrawn = String(drawn);
         } catch (error) {
           // The last good picture stays; the reason stands beside it.
-          view.problem(error instanceof Error ? error.message : String(error));
+          view.problem("drawing", error instanceof Error ? error.message : String(error));
         }
       });
     },
-    problem: (text) => show(problemLine, text),
+    problem(source, text) {
+      problems.set(source, text);
+      show(problemLine, [...problems.values()].filter((line) => line !== "").join("\n"));
+    },
     waiting: (text) => show(waitingLine, text),
     announce: (text) => {
       live.textContent = text;
@@ -83,6 +91,20 @@ export function openView(host: HTMLElement, name: string, css: string, draw: () 
 
   const resized = new ResizeObserver(() => view.redraw());
   resized.observe(body);
+  // A window moved to a denser screen is drawn anew, although nothing in it changed its size.
+  const watchDensity = () => {
+    if (signal.aborted) return;
+    const media = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+    media.addEventListener(
+      "change",
+      () => {
+        view.redraw();
+        watchDensity();
+      },
+      { once: true, signal },
+    );
+  };
+  watchDensity();
   const themed = new MutationObserver(() => view.redraw());
   themed.observe(document.body, { attributes: true });
   signal.addEventListener("abort", () => {

@@ -153,8 +153,15 @@ export class Requests {
     }
     if (fields.kind === "error") {
       if (!next) question.fail(String(fields.message));
-    } else {
-      question.settle({ fields, arrays: unpack((fields.arrays ?? []) as ArrayEntry[], buffers) });
+      return;
     }
+    let answer: Answer;
+    try {
+      answer = { fields, arrays: unpack((fields.arrays ?? []) as ArrayEntry[], buffers) };
+    } catch (error) {
+      question.fail(String(error));
+      return;
+    }
+    question.settle(answer);
   };
 }

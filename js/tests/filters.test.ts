@@ -44,8 +44,8 @@ function state(step = -1, options: { nonfinite?: number[] } = {}): KernelsState 
     layer: "conv1",
     step,
     colour: true,
-    strip: false,
     outputs: OUTPUTS,
+    note: "",
     health: { verdict: "healthy", sentence: `at ${step}` },
     duplicates: {},
     arrays: entries,
@@ -247,6 +247,22 @@ describe("snapshots", () => {
     expect(new Set(gaps.slice(0, -1)).size).toBe(1);
     expect(film.at(1000)?.step).toBe(1000);
     expect(film.at(-1)?.step).toBe(0);
+  });
+
+  it("take no more memory than they may", () => {
+    const film = new Film(128);
+    const frame = (step: number) => decodeFrame(state(step));
+    const most = 5 * frame(0).values.length;
+    for (let step = 0; step < 60; step++) film.add(frame(step), most);
+    expect(film.steps.length).toBeLessThanOrEqual(5);
+    expect(film.steps[0]).toBe(0);
+    expect(film.steps.at(-1)).toBe(59);
+  });
+
+  it("of no training are not kept", () => {
+    const film = new Film(8);
+    film.add(decodeFrame(state(-1)));
+    expect(film.steps).toEqual([]);
   });
 
   it("of a second training replace those of the first", () => {

@@ -5,7 +5,9 @@ import {
   type LayoutInput,
   makeLayout,
   neighbour,
+  pointOf,
   reveal,
+  spotAt,
   stripOrigin,
 } from "../filter-grid/layout.ts";
 
@@ -73,13 +75,13 @@ describe("a gallery", () => {
   it("fits its width", () => {
     const layout = makeLayout(gallery);
     const line = layout.perLine * (layout.stripWidth + layout.stripGap) - layout.stripGap;
-    expect(line).toBeLessThanOrEqual(400);
-    expect(line + layout.stripGap + layout.stripWidth).toBeGreaterThan(400);
+    expect(line).toBeLessThanOrEqual(394);
+    expect(line + layout.stripGap + layout.stripWidth).toBeGreaterThan(394);
   });
 
   it("has nothing between kernels and behind the last", () => {
     const layout = makeLayout(gallery);
-    expect(cellAt(layout, layout.stripWidth + 1, 5)).toBeNull();
+    expect(cellAt(layout, layout.gutterX + layout.stripWidth + 1, 8)).toBeNull();
     const { x, y } = stripOrigin(layout, 10);
     expect(cellAt(layout, x + 3, y + 3)).toBeNull();
   });
@@ -114,9 +116,36 @@ it("scrolling shows a kernel and moves least", () => {
   expect(reveal(0, 100, 120, 300)).toBe(120);
 });
 
-it("a kernel fits a fingertip, whatever its size", () => {
-  expect(fittingScale(11, 11, false, 1) * 11).toBeCloseTo(55, -1);
-  expect(fittingScale(3, 3, true, 1) * 3).toBe(15);
-  expect(fittingScale(3, 3, true, 2) * 3).toBe(30);
-  expect(fittingScale(224, 224, false, 1)).toBe(1);
+describe("the scale that fits", () => {
+  const fitted = (input: Partial<LayoutInput>, height = 440) =>
+    fittingScale({ ...gallery, ...input }, height);
+
+  it("shows few kernels large, and all of them without scrolling", () => {
+    const scale = fitted({ outputs: 16, width: 900 });
+    expect(scale * 7).toBeGreaterThan(80);
+    const layout = makeLayout({ ...gallery, outputs: 16, width: 900, scale });
+    expect(layout.contentHeight).toBeLessThanOrEqual(440);
+  });
+
+  it("shows many at the least that can be read", () => {
+    expect(fitted({ outputs: 500, width: 900 }) * 7).toBeCloseTo(63, -1);
+    expect(fitted({ ...matrix, outputs: 512, panels: 512 }) * 3).toBe(15);
+    expect(fitted({ ...matrix, outputs: 512, panels: 512, density: 2 }) * 3).toBe(30);
+    expect(fitted({ kernelWidth: 224, kernelHeight: 224 })).toBe(1);
+  });
+});
+
+it.each([gallery, matrix])("a spot is found again after zooming", (input) => {
+  const before = makeLayout(input);
+  const after = makeLayout({ ...input, scale: 13 });
+  for (const { cell, x, y } of weights(input)) {
+    const spot = spotAt(before, x, y);
+    expect(spot.position).toBe(cell.position);
+    const back = pointOf(before, spot);
+    expect(back.x).toBeCloseTo(x, 6);
+    expect(back.y).toBeCloseTo(y, 6);
+    expect(cellAt(after, pointOf(after, spot).x, pointOf(after, spot).y)?.position).toBe(
+      cell.position,
+    );
+  }
 });

@@ -39,7 +39,7 @@ class Kernel {
     this.listener = null;
   }
   answer(index: number, fields: Record<string, unknown> = {}) {
-    this.listener?.({ kind: "kernel", ...fields, rid: this.sent[index]?.rid, arrays: [] }, []);
+    this.listener?.({ kind: "kernel", arrays: [], ...fields, rid: this.sent[index]?.rid }, []);
   }
 }
 
@@ -71,6 +71,13 @@ describe("questions to the kernel", () => {
     ask(1);
     kernel.answer(0, { kind: "error", message: "no such layer" });
     expect(log).toEqual(["failed 1: no such layer"]);
+  });
+
+  it("fail when the answer cannot be read", () => {
+    const { kernel, log, ask } = start();
+    ask(1);
+    kernel.answer(0, { arrays: [{ name: "w", dtype: "float32", shape: [2] }] });
+    expect(log[0]).toMatch(/^failed 1: .*1 arrays described, 0 buffers came/);
   });
 
   it("of a burst only the first and the newest are sent", () => {

@@ -80,25 +80,43 @@ def nearest(value: object, names: list[str]) -> str:
 class View(anywidget.AnyWidget):
     """Base of all nbviz widgets; see the module for what it gives them."""
 
-    problem = traitlets.Unicode().tag(sync=True)
+    problem = traitlets.Unicode().tag(sync=True, shown=True)
     """What went wrong last, shown in the view; empty when nothing did. `str`, default empty."""
 
     def __init__(self, **traits: Any) -> None:
-        public = [name for name in self.trait_names() if not name.startswith("_")]
+        settable = [name for name in self._public() if not self.trait_metadata(name, "shown")]
         for name in traits:
-            if not self.has_trait(name):
+            if name not in settable:
                 raise TypeError(
-                    f"{type(self).__name__}() has no argument {name!r}{nearest(name, public)}"
+                    f"{type(self).__name__}() has no argument {name!r}{nearest(name, settable)}"
                 )
+        self._refused = ""
         super().__init__(**traits)
         self.on_msg(_answer)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python would take `grid.selcted = [1]` and nothing would happen.
+        if not name.startswith("_") and not hasattr(self, name):
+            near = difflib.get_close_matches(name, self._public(), n=1, cutoff=0.8)
+            if near:
+                raise AttributeError(
+                    f"{type(self).__name__} has no {name!r}; did you mean {near[0]!r}?"
+                )
+        super().__setattr__(name, value)
+
+    def _public(self) -> list[str]:
+        return [name for name in self.trait_names() if not name.startswith("_")]
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take what the browser set; what it may not set is said in the view."""
+        """Take what the browser set; what it may not set is said in the view and set back."""
         try:
             super().set_state(sync_data)
         except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
-            self.problem = str(error) or type(error).__name__
+            self._refused = self.problem = str(error) or type(error).__name__
+            self.send_state([name for name in sync_data if self.has_trait(name)])
+        else:
+            if self.problem == self._refused:
+                self.problem = ""
 
     def still(self) -> np.ndarray:
         """The view as a picture, uint8 (H, W, 3): for saved notebooks, GitHub and print."""
@@ -150,9 +168,9 @@ def _answering(cls: type[View]) -> list[Answer]:
     ]
 
 
-def png_bytes(picture: np.ndarray, dpi: int = 144) -> bytes:
+def png_bytes(picture: np.ndarray) -> bytes:
     """A uint8 picture (H, W, 3) as PNG."""
     stream = io.BytesIO()
     # Level 1: a picture is made at every display, and the highest level takes ten times as long.
-    Image.fromarray(picture).save(stream, "PNG", compress_level=1, dpi=(dpi, dpi))
+    Image.fromarray(picture).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

@@ -17,7 +17,7 @@ from nbviz.analysis.kernel_pictures import GALLERY_PANELS, NORMALISE, kernel_she
 from nbviz.network import Network
 from nbviz.widgets import wire
 from nbviz.widgets.base import Choice, View, answers, bundle, nearest
-from nbviz.widgets.kernel_print import save_kernels
+from nbviz.widgets.kernel_print import Page, save_kernels
 from nbviz.widgets.training_watch import TrainingWatch
 
 if TYPE_CHECKING:
@@ -82,14 +82,14 @@ class FilterGrid(View):
     step = traitlets.Int(-1, min=-1).tag(sync=True)
     """Step of the snapshot on show while or after `watch`; -1 (default) is the newest."""
 
-    layers = traitlets.List(traitlets.Dict()).tag(sync=True)
+    layers = traitlets.List(traitlets.Dict()).tag(sync=True, shown=True)
     """Read-only: layers that have kernels, as dicts for the menu."""
-    kernels = traitlets.Dict().tag(sync=True)
+    kernels = traitlets.Dict().tag(sync=True, shown=True)
     """Read-only: kernels on show, packed for the browser; see `nbviz.widgets.wire`."""
-    history = traitlets.Dict().tag(sync=True)
+    history = traitlets.Dict().tag(sync=True, shown=True)
     """Read-only: snapshots of the layer on show, packed; written when a watch ends."""
-    watching = traitlets.Dict().tag(sync=True)
-    """Read-only: state of `watch` (``active``, ``every``, ``frames``, ``bytes``, ``limit``)."""
+    watching = traitlets.Dict().tag(sync=True, shown=True)
+    """Read-only: state of `watch` (``active``, ``frames``, ``bytes``, ``limit``)."""
 
     def __init__(
         self,
@@ -100,16 +100,24 @@ class FilterGrid(View):
         history_frames: int = 128,
         **traits: Any,
     ) -> None:
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be 1 or more; got {max_bytes}")
         self.network = Network.of(network)
+        self.training: TrainingWatch | None = None
         self._max_bytes = max_bytes
         self._history_frames = history_frames
         self._histories: dict[str, KernelHistory] = {}
-        self._layers = {entry.name: entry for entry in filters.kernel_layers(self.network)}
+        self._new_history()  # refuses a wrong history_frames now, not when a training starts
         with self.network.lock:
-            shown = filters.kernels(self.network, layer)
-            menu = [_menu_entry(entry) for entry in self._layers.values()]
-            super().__init__(layer=shown.layer.name, layers=menu, **traits)
+            shown = self._read(layer)
+            self._layers = {entry.name: entry for entry in filters.kernel_layers(self.network)}
+            super().__init__(layer=shown.layer.name, **traits)
+            self._list_layers()
             self._show(shown)
+
+    def _list_layers(self) -> None:
+        self._layers = {entry.name: entry for entry in filters.kernel_layers(self.network)}
+        self.layers = [_menu_entry(entry) for entry in self._layers.values()]
 
     @property
     def scores(self) -> filters.KernelScores:
@@ -122,9 +130,13 @@ class FilterGrid(View):
         return self._snapshot.health
 
     def refresh(self) -> None:
-        """Read the weights anew and show them."""
-        with self.network.lock:
-            self._show(filters.kernels(self.network, self.layer))
+        """Read the weights anew and show them; the list of layers too, if the model was changed."""
+        with self.network.lock, self.hold_sync():
+            self._list_layers()
+            shown = self._read(self.layer)
+            self.selected = [i for i in self.selected if i < shown.layer.shape[0]]
+            self.step = -1
+            self._show(shown)
 
     def watch(self, every: int = 50) -> TrainingWatch:
         """Show the kernels while a plain training loop runs.
@@ -206,108 +218,124 @@ class FilterGrid(View):
         ValueError
             For another suffix.
         """
-        kernels = self._chosen_kernels()
-        choices = self._sheet_choices(kernels)
-        return save_kernels(kernels, Path(path), caption=self.still_caption(), dpi=dpi, **choices)
+        kernels, snapshot = self._chosen()
+        choices = self._sheet_choices(kernels, snapshot)
+        page = Page(caption=self.still_caption(), scores=snapshot.scores, dpi=dpi)
+        return save_kernels(kernels, Path(path), page, **choices)
 
     def still(self) -> np.ndarray:
         """The kernels as on show; of a large layer the first 64 outputs and inputs."""
-        kernels = self._chosen_kernels()
+        kernels, snapshot = self._chosen()
         few = kernels.values.shape[1] <= GALLERY_PANELS
-        choices = self._sheet_choices(kernels)
+        choices = self._sheet_choices(kernels, snapshot)
         sheet = kernel_sheet(kernels, **choices, max_outputs=256 if few else 64, max_inputs=64)
         return sheet.picture
 
     def still_caption(self) -> str:
         """One sentence: which kernels, how many, and what was found."""
-        outputs, inputs, height, width = self._snapshot.quantised.values.shape
+        kernels, snapshot = self._chosen()
+        inputs, height, width = kernels.values.shape[1:]
         model = type(self.network.model).__name__
+        when = f" after step {snapshot.step} of training" if snapshot.step >= 0 else ""
         return (
-            f"{outputs} kernels of {inputs}x{height}x{width} in layer {self.layer!r} of {model}. "
-            f"{self._snapshot.health.sentence}"
+            f"{kernels.layer.shape[0]} kernels of {inputs}x{height}x{width} in layer "
+            f"{self.layer!r} of {model}{when}. {snapshot.health.sentence}"
         )
 
     # From here on: what keeps traits, snapshots and the browser together.
 
-    def _show(self, kernels: filters.Kernels, *, step: int | None = None) -> Snapshot:
+    def begin_training(self, watch: TrainingWatch) -> None:
+        """Forget earlier trainings and follow `watch`."""
+        with self.network.lock, self.hold_sync():
+            self.training = watch
+            self._histories.clear()
+            self.problem = ""
+            self.step = -1
+            self.history = {}
+
+    def record(self, step: int, *, show: bool, last: bool = False) -> None:
+        """Add the kernels as they are now to the history, as of `step`."""
+        with self.network.lock, self.hold_sync():
+            kernels = self._read(self.layer)
+            name = kernels.layer.name
+            if name not in self._histories:
+                self._histories[name] = self._new_history()
+            if show:
+                self._histories[name].add(self._show(kernels, step=step, order=last))
+                self._show_watching()
+            else:
+                self._histories[name].add(take_snapshot(kernels, step))
+
+    def show_history(self) -> None:
+        """Hand the snapshots of the layer on show to the view."""
+        with self.network.lock, self.hold_sync():
+            self._show_watching()
+            history = self._histories.get(self.layer)
+            if self.training is not None or not history:
+                self.history = {}
+                return
+            snapshots = history.snapshots
+            masked = any(snapshot.quantised.nonfinite is not None for snapshot in snapshots)
+            each = [_arrays(snapshot, masked=masked) for snapshot in snapshots]
+            self.history = wire.pack(
+                {name: np.stack([arrays[name] for arrays in each]) for name in each[0]},
+                layer=self.layer,
+                steps=[snapshot.step for snapshot in snapshots],
+                health=[_health_state(snapshot) for snapshot in snapshots],
+            )
+
+    def _show_watching(self) -> None:
+        history = self._histories.get(self.layer)
+        self.watching = {
+            "active": self.training is not None,
+            "frames": len(history) if history else 0,
+            "bytes": history.nbytes if history else 0,
+            "limit": history.bytes_limit() if history else 0,
+        }
+
+    def _new_history(self) -> KernelHistory:
+        return KernelHistory(self._history_frames, max_bytes=_HISTORY_BYTES)
+
+    def _read(self, layer: str | None) -> filters.Kernels:
+        return filters.kernels(self.network, layer, max_bytes=self._max_bytes)
+
+    def _show(
+        self, kernels: filters.Kernels, *, step: int | None = None, order: bool = True
+    ) -> Snapshot:
         """Make `kernels` what is on show; `step` says that a training is at it."""
-        shown = filters.first_outputs(kernels, self._max_bytes)
-        snapshot = take_snapshot(shown, -1 if step is None else step)
-        self._shown, self._snapshot = shown, snapshot
+        snapshot = take_snapshot(kernels, -1 if step is None else step)
+        self._shown, self._snapshot = kernels, snapshot
         arrays = _arrays(snapshot)
-        if step is None:
-            arrays["similarity"] = filters.similarity_order(shown).astype(np.uint16)
+        if order:
+            arrays["similarity"] = filters.similarity_order(kernels).astype(np.uint16)
         duplicate_of = snapshot.scores.duplicate_of
         self.kernels = wire.pack(
             arrays,
-            layer=shown.layer.name,
+            layer=kernels.layer.name,
             step=snapshot.step,
-            colour=shown.layer.colour,
-            strip=shown.layer.strip,
-            outputs=len(kernels.values),
+            colour=kernels.layer.colour,
+            outputs=kernels.layer.shape[0],
+            note=_note(kernels.layer),
             health=_health_state(snapshot),
             duplicates={str(i): int(duplicate_of[i]) for i in np.flatnonzero(duplicate_of >= 0)},
         )
         return snapshot
 
-    def record(self, step: int, *, show: bool = True) -> None:
-        """Add the kernels as they are now to the history, as of `step`; `watch` calls this."""
-        with self.network.lock:
-            kernels = filters.kernels(self.network, self.layer)
-            history = self._histories.setdefault(
-                self.layer, KernelHistory(self._history_frames, max_bytes=_HISTORY_BYTES)
-            )
-            if show:
-                history.add(self._show(kernels, step=step))
-            else:
-                shown = filters.first_outputs(kernels, self._max_bytes)
-                history.add(take_snapshot(shown, step))
-
-    def show_watching(self, every: int, *, active: bool) -> None:
-        """Tell the view whether a training is watched; at its end also hand over the history."""
-        with self.network.lock:
-            history = self._histories.get(self.layer)
-            self.watching = {
-                "active": active,
-                "every": every,
-                "frames": len(history) if history else 0,
-                "bytes": history.nbytes if history else 0,
-                "limit": history.bytes_limit() if history else 0,
-            }
-            self._send_history(nothing=active)
-
-    def _send_history(self, *, nothing: bool = False) -> None:
-        history = self._histories.get(self.layer)
-        if nothing or not history or not len(history):
-            self.history = {}
-            return
-        snapshots = history.snapshots
-        masked = any(snapshot.quantised.nonfinite is not None for snapshot in snapshots)
-        each = [_arrays(snapshot, masked=masked) for snapshot in snapshots]
-        self.history = wire.pack(
-            {name: np.stack([arrays[name] for arrays in each]) for name in each[0]},
-            layer=self.layer,
-            steps=[snapshot.step for snapshot in snapshots],
-            health=[_health_state(snapshot) for snapshot in snapshots],
-        )
-
-    def _chosen_kernels(self) -> filters.Kernels:
+    def _chosen(self) -> tuple[filters.Kernels, Snapshot]:
         """What the view shows: the newest kernels, or the snapshot that was scrubbed to."""
         history = self._histories.get(self.layer)
         if self.step < 0 or not history:
-            return self._shown
+            return self._shown, self._snapshot
         before = [s for s in history.snapshots if s.step <= self.step] or history.snapshots[:1]
-        return replace(self._shown, values=filters.dequantise(before[-1].quantised))
+        return replace(self._shown, values=filters.dequantise(before[-1].quantised)), before[-1]
 
-    def _sheet_choices(self, kernels: filters.Kernels) -> dict[str, Any]:
+    def _sheet_choices(self, kernels: filters.Kernels, snapshot: Snapshot) -> dict[str, Any]:
         if self.sort == "index":
             order = np.arange(len(kernels.values))
         elif self.sort == "similarity":
-            order = filters.similarity_order(kernels)
+            order = filters.similarity_order(self._shown)
         else:
-            newest = kernels is self._shown
-            scores = self._snapshot.scores if newest else filters.score(kernels)
-            order = _largest_first(getattr(scores, self.sort))
+            order = _largest_first(getattr(snapshot.scores, self.sort))
         in_colour = self.colormap == "auto" and kernels.layer.colour
         map_name = None if in_colour else "diverging" if self.colormap == "auto" else self.colormap
         return {"order": order, "normalise": self.normalise, "map_name": map_name}
@@ -331,11 +359,13 @@ class FilterGrid(View):
         if not self.kernels:
             return
         with self.network.lock, self.hold_sync():
-            self.problem = ""
             self.selected = []
             self.step = -1
-            self._show(filters.kernels(self.network, self.layer))
-            self._send_history(nothing=bool(self.watching.get("active")))
+            if self.training is not None:
+                self.training.record(show=True, last=True)
+            else:
+                self._show(self._read(self.layer))
+            self.show_history()
 
     @traitlets.validate("selected")
     def _check_selected(self, proposal: dict[str, Any]) -> list[int]:
@@ -353,10 +383,15 @@ class FilterGrid(View):
     def _exact_kernel(self, output: int, **asked: Any) -> dict[str, Any]:
         """Exact float32 weights of one output channel of the kernels on show, for the lens."""
         del asked  # the view drops an answer whose layer and step are not what it shows
-        weights = self._shown.values[output]
-        return wire.pack(
-            {"weights": weights}, layer=self.layer, step=self._snapshot.step, output=output
-        )
+        with self.network.lock:
+            name, step = self._shown.layer.name, self._snapshot.step
+            weights = self._shown.values[output]
+        return wire.pack({"weights": weights}, layer=name, step=step, output=output)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take what the browser set, never in the middle of a snapshot of a training."""
+        with self.network.lock:
+            super().set_state(sync_data)
 
 
 def take_snapshot(kernels: filters.Kernels, step: int) -> Snapshot:
@@ -397,11 +432,20 @@ def _health_state(snapshot: Snapshot) -> dict[str, str]:
 def _menu_entry(layer: filters.KernelLayer) -> dict[str, Any]:
     return {
         "name": layer.name,
-        "kind": layer.kind,
         "shape": list(layer.shape),
-        "groups": layer.groups,
         "problem": layer.problem or "",
     }
+
+
+def _note(layer: filters.KernelLayer) -> str:
+    """What a person must know of how the kernels are drawn."""
+    if layer.kind != "Linear":
+        return ""
+    channels, height, width = layer.shape[1:]
+    return (
+        f"The weights are laid out as the {channels}x{height}x{width} image that the layer reads; "
+        "if it reads another, give nbviz.Network(model, input_shape=(channels, height, width))."
+    )
 
 
 def _largest_first(values: np.ndarray) -> np.ndarray:

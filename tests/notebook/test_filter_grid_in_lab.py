@@ -73,12 +73,13 @@ def test_kernels_have_the_colours_of_their_weights(open_notebook):
     low, high = weights.min(), weights.max()
     index = np.floor(255 * (weights - low) / (high - low) + 0.5)
     pixels = view.pixels(".scroller canvas")[..., :3].astype(int)
-    # Three panels of seven weights a kernel, read from the first line of the gallery.
-    side = next(s for s in range(1, 40) if (pixels[0, s] != pixels[0, 0]).any())
+    # The gallery begins behind a margin of 3 px; blocks of one colour are the weights.
+    first = pixels[3:, 3:]
+    side = next(s for s in range(1, 40) if (first[0, s] != first[0, 0]).any())
     for row in range(7):
         for column in range(7):
             expected = colormap("grey")[int(index[0, 0, row, column])].astype(int)
-            seen = pixels[row * side + side // 2, column * side + side // 2]
+            seen = first[row * side + side // 2, column * side + side // 2]
             # Half a level of 127 is 1 in 255; the range itself is as coarse.
             assert np.abs(seen - expected).max() <= 3, (row, column)
 
@@ -125,7 +126,7 @@ def test_click_and_shift_click_select(open_notebook):
     view.click(10, 10, ".scroller canvas")
     expect(view.find(".selection")).to_contain_text("1 selected: 0")
     notebook.page.keyboard.down("Shift")
-    view.click(10 + 3 * 69, 10, ".scroller canvas")
+    view.click(10 + 3 * 111, 10, ".scroller canvas")
     notebook.page.keyboard.up("Shift")
     expect(view.find(".selection")).to_contain_text("4 selected: 0, 1, 2, 3")
     view.find(".selection button").click()
@@ -137,7 +138,7 @@ def test_the_lens_reads_exact_weights(open_notebook):
     notebook.run_all()
     view = notebook.view()
     view.hover(4, 4, ".scroller canvas")
-    expect(view.find(".readout")).to_contain_text("row 0, column 0 =")
+    expect(view.find(".readout")).to_contain_text("row 0, column 0 =", timeout=15_000)
     text = view.find(".readout").inner_text()
     exact = notebook.ask("model[0].weight[0, :, 0, 0].tolist()")
     for name, value in zip("RGB", exact, strict=True):
@@ -215,7 +216,7 @@ def test_kernels_form_on_screen_while_the_cell_trains(open_notebook, ipykernel):
     if ANSWERS_DURING_A_CELL[ipykernel]:
         expect(view.find(".scroller")).to_have_attribute("aria-label", re.compile("kernels of 2"))
     else:
-        expect(view.find(".waiting")).to_contain_text("Fetching 2")
+        expect(view.find(".waiting")).to_contain_text("Fetching layer 2")
     choose(view, "Layer", "0")
     choose(view, "Colours", "auto")
     notebook.finish(1)
@@ -257,6 +258,69 @@ def test_a_large_layer_scrolls_to_its_last_kernel(open_notebook):
     focus(view)
     view.press("End", "Enter")
     expect(view.find(".selection")).to_contain_text("1 selected: 511")
+    # The last line is in view whole: a line of kernels is 15 px, and 2 px are between two.
+    seen = view.pixels(".scroller canvas")[-17:-2, 60:]
+    assert (seen[1:] != seen[:-1]).any(axis=(1, 2)).sum() >= 2, "the last line is cut off"
+    assert len(np.unique(seen.reshape(-1, 4), axis=0)) > 50
+
+
+def kernel_under(view, x, y):
+    view.hover(x, y, ".scroller canvas")
+    return view.find(".lens h3").inner_text()
+
+
+def test_zooming_keeps_the_kernel_under_the_pointer(open_notebook):
+    cell = (
+        "import torch, nbviz\ntorch.manual_seed(0)\nnbviz.FilterGrid(torch.nn.Conv2d(256, 256, 3))"
+    )
+    notebook = open_notebook([cell])
+    notebook.run_all()
+    view = notebook.view()
+    with view.redrawn():
+        view.find(".scroller").evaluate("s => s.scrollTo(1500, 1500)")
+    before = kernel_under(view, 300, 200)
+    for direction in (-100, -100, 100):
+        with view.redrawn():
+            view.wheel(300, 200, direction, ".scroller canvas", key="Control")
+        assert kernel_under(view, 300, 200) == before
+
+
+def test_sorting_does_not_move_the_cursor_to_another_kernel(open_notebook):
+    notebook = open_notebook([GRID])
+    notebook.run_all()
+    view = notebook.view()
+    focus(view)
+    view.press("End")
+    expect(view.find(".lens h3")).to_have_text("Kernel 23")
+    with view.redrawn():
+        choose(view, "Sort", "norm")
+    focus(view)
+    view.press("Enter")
+    expect(view.find(".selection")).to_contain_text("1 selected: 23")
+
+
+def test_weights_can_be_read_with_the_keyboard(open_notebook):
+    notebook = open_notebook([GRID])
+    notebook.run_all()
+    view = notebook.view()
+    focus(view)
+    view.press("ArrowRight")
+    view.find(".lens canvas").focus()
+    view.press("ArrowDown", "ArrowDown", "ArrowRight")
+    expect(view.find(".readout")).to_contain_text("row 1, column 1 =")
+    expect(view.find(".spoken")).to_contain_text("row 1, column 1")
+
+
+def test_a_button_that_was_pressed_keeps_the_focus(open_notebook):
+    notebook = open_notebook([GRID])
+    notebook.run_all()
+    view = notebook.view()
+    chip = view.find(".chip").first
+    chip.focus()
+    with view.redrawn():
+        view.press("Enter")
+    expect(chip).to_be_focused()
+    expect(view.find(".selection")).to_contain_text("24 selected")
 
 
 @pytest.mark.parametrize("score", ["noise", "norm"])
@@ -266,8 +330,8 @@ def test_the_chart_and_the_grid_select_for_each_other(open_notebook, score):
     notebook = open_notebook([cell])
     notebook.run_all()
     view = notebook.view()
-    bars = notebook.page.locator(".bqplot .bar")
-    expect(bars.first).to_be_visible()
+    expect(notebook.page.locator(".bqplot").get_by_text("Drag across the bars")).to_be_visible()
+    notebook.page.locator(".bqplot").scroll_into_view_if_needed()
     box = notebook.page.locator(".bqplot").bounding_box()
     mouse = notebook.page.mouse
     mouse.move(box["x"] + 70, box["y"] + 100)

@@ -95,6 +95,42 @@ def test_what_the_browser_may_not_set_is_said_in_the_view(frontend):
     assert grid.problem == ""
 
 
+def test_a_refused_choice_is_taken_back_in_the_view_and_then_forgotten(frontend):
+    grid = FilterGrid(small_network())
+    frontend.sent.clear()
+    frontend.set(grid, layer="7")
+    assert frontend.states("layer")[-1] == "0"
+    frontend.set(grid, zoom=3)
+    assert grid.problem == ""
+    grid.problem = "something else"
+    frontend.set(grid, zoom=4)
+    assert grid.problem == "something else"
+
+
+def test_a_typing_error_in_a_name_is_not_swallowed():
+    grid = FilterGrid(small_network())
+    with pytest.raises(AttributeError, match="no 'selcted'; did you mean 'selected'"):
+        grid.selcted = [1]
+    with pytest.raises(TypeError, match="no argument 'history'"):
+        FilterGrid(small_network(), history={})
+    with pytest.raises(ValueError, match="max_bytes must be 1 or more"):
+        FilterGrid(small_network(), max_bytes=0)
+    with pytest.raises(ValueError, match="2 snapshots or more"):
+        FilterGrid(small_network(), history_frames=1)
+
+
+def test_a_layer_that_was_exchanged_is_listed_anew():
+    model = small_network()
+    grid = FilterGrid(model, selected=[11])
+    model[0] = nn.Conv2d(3, 32, 5)
+    grid.refresh()
+    assert grid.layers[0]["shape"] == [32, 3, 5, 5]
+    grid.selected = [31]
+    model[0] = nn.Conv2d(3, 8, 5)
+    grid.refresh()
+    assert grid.selected == []
+
+
 def test_wrong_values_name_what_is_right():
     model = small_network()
     with pytest.raises(ValueError, match=r"2 layers with kernels, got .conv1."):
@@ -139,7 +175,7 @@ def test_not_a_number_is_counted_said_and_marked():
     expected = ~np.isfinite(model[0].weight.detach().numpy()).ravel()
     np.testing.assert_array_equal(bits.astype(bool), expected)
     assert np.flatnonzero(arrays["flags"] & 4).tolist() == [3, 4]
-    assert "2" in grid.health.sentence
+    assert "2 weights in 2 of 12 kernels" in grid.health.sentence
     picture = grid.still()
     assert ((picture == (255, 0, 200)) | (picture == (40, 40, 40))).all(axis=-1).any()
 
@@ -162,20 +198,38 @@ def test_a_closed_widget_frees_the_model():
     assert model_there() is None
 
 
+class TwoFirstLayers(nn.Module):
+    """Two convolutions that could read the image, so that the model is run to see which do."""
+
+    def __init__(self):
+        super().__init__()
+        self.weighted = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 5))
+        self.plain = nn.Conv2d(3, 4, 5)
+        self.norm, self.drop = nn.BatchNorm2d(4), nn.Dropout()
+        self.calls = [0]
+
+    def forward(self, images):
+        return self.drop(self.norm(self.weighted(images) + self.plain(images))).mean((2, 3))
+
+
 def test_the_model_is_left_as_it_was():
-    model = small_network()
+    model = TwoFirstLayers()
+    runs = []
+    model.register_forward_pre_hook(lambda *_: runs.append(1))
     model.train()
-    model[0].eval()
+    model.plain.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     flags = [m.training for m in model.modules()]
     state = torch.get_rng_state()
     grid = FilterGrid(model)
-    grid.layer = "2"
+    grid.layer = "plain"
+    grid.refresh()
     grid.still()
+    assert runs, "the model was never run, so this shows nothing"
     assert [m.training for m in model.modules()] == flags
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert all(not m._forward_hooks for m in model.modules())
+    assert [len(m._forward_hooks) for m in model.modules()] == [0] * len(flags)
 
 
 def test_a_saved_notebook_carries_a_picture():
@@ -200,9 +254,11 @@ def test_save_writes_both_formats_at_print_quality(tmp_path):
         assert image.size[0] >= 1300
         assert round(image.info["dpi"][0]) == 300
     svg = written[1].read_text()
-    assert re.findall(r"<text[^>]*>(\d+)</text>", svg) == [
+    assert re.findall(r"<text[^>]*>(\d+) noisy</text>", svg) == [
         str(i) for i in np.argsort(-grid.scores.norm, kind="stable")
     ]
+    low = float(small_network()[0].weight.detach().min())
+    assert f">{low:.3g}<" in svg
     assert grid.save(tmp_path / "one.png") == [tmp_path / "one.png"]
     with pytest.raises(ValueError, match=r"\.png or \.svg"):
         grid.save(tmp_path / "kernels.pdf")
@@ -219,6 +275,29 @@ def test_the_chart_and_the_selection_follow_each_other():
     figure.interaction.selected = np.array([low, high])
     assert sorted(grid.selected) == np.flatnonzero(grid.scores.norm >= low).tolist()
     assert np.sum(bars.y[1]) == 4
+
+
+def test_a_chart_does_not_keep_the_model_alive():
+    model = small_network()
+    grid = FilterGrid(model)
+    figure = grid.chart("norm")
+    there = weakref.ref(model)
+    grid.close()
+    del grid, model, figure
+    gc.collect()
+    assert there() is None
+
+
+def test_kernels_of_one_norm_still_have_a_chart():
+    model = small_network()
+    nn.init.orthogonal_(model[0].weight)
+    assert np.sum(FilterGrid(model).chart("norm").marks[0].y) == 12
+
+
+def test_a_print_of_a_huge_layer_stays_within_bounds(tmp_path):
+    (path,) = FilterGrid(nn.Conv2d(700, 900, 3)).save(tmp_path / "huge.png")
+    with Image.open(path) as image:
+        assert max(image.size) < 6500
 
 
 def test_the_traits_are_those_that_the_view_reads():

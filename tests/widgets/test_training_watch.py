@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
 from nbviz import FilterGrid
+from nbviz.analysis import filters
 from nbviz.widgets import training_watch, wire
 
 
@@ -174,6 +177,171 @@ def test_a_model_that_is_one_layer_and_a_weight_that_is_computed_are_followed():
 def test_an_impossible_interval_is_refused():
     with pytest.raises(ValueError, match="1 step or more; got 0"):
         FilterGrid(network()).watch(every=0)
+    with pytest.raises(TypeError, match=r"whole number of steps; got 2\.5"):
+        FilterGrid(network()).watch(every=2.5)
+
+
+def test_a_step_is_counted_once_however_many_optimisers_share_it():
+    model = network()
+    images, labels = torch.randn(8, 1, 8, 8), torch.arange(8) % 3
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    optimisers = [torch.optim.SGD(weights, lr=0.1), torch.optim.Adam(others)]
+    with FilterGrid(model).watch(every=1) as watch:
+        for _ in range(5):
+            nn.functional.cross_entropy(model(images), labels).backward()
+            for optimiser in optimisers:
+                optimiser.step()
+    assert watch.step == 5
+
+
+class Twice(torch.optim.Optimizer):
+    """An optimiser that steps another one within its own step, as sharpness-aware ones do."""
+
+    def __init__(self, base):
+        super().__init__(base.param_groups, {})
+        self.base = base
+
+    def step(self, closure=None):
+        self.base.step()
+
+
+def test_a_step_within_a_step_is_one_step():
+    model = network()
+    optimiser = Twice(torch.optim.SGD(model.parameters(), lr=0.1))
+    with FilterGrid(model).watch(every=1) as watch:
+        for _ in range(4):
+            model(torch.randn(4, 1, 8, 8)).mean().backward()
+            optimiser.step()
+    assert watch.step == 4
+
+
+def test_weights_that_are_exchanged_during_a_training_are_followed():
+    model = network()
+    with FilterGrid(model).watch(every=1) as watch:
+        train(model, 3)
+        model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+        train(model, 3)
+    assert watch.step == 6
+
+
+def test_a_compiled_optimiser_step_is_followed():
+    model = network()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = torch.compile(optimiser.step, backend="eager")
+    with FilterGrid(model).watch(every=1) as watch:
+        for _ in range(3):
+            model(torch.randn(4, 1, 8, 8)).mean().backward()
+            step()
+    assert watch.step == 3
+
+
+def test_the_error_of_the_training_is_the_one_that_is_raised():
+    model = network()
+    grid = FilterGrid(model)
+
+    def break_and_stop():
+        model[0] = nn.Identity()
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"), grid.watch():
+        break_and_stop()
+    assert grid.watching["active"] is False
+    assert "could not be shown" in grid.problem
+
+
+def test_a_layer_chosen_during_a_training_gets_a_history_of_its_own():
+    model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    grid = FilterGrid(model)
+    with grid.watch(every=10):
+        train(model, 12)
+        grid.layer = "1"
+        assert grid.kernels["step"] == 12
+        train(model, 13)
+    assert grid.history["layer"] == "1"
+    assert grid.history["steps"] == [12, 20, 25]
+    grid.layer = "0"
+    assert grid.history["steps"] == [0, 10]
+
+
+def test_histories_of_two_trainings_are_not_joined():
+    model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    grid = FilterGrid(model)
+    with grid.watch(every=5):
+        train(model, 10)
+    grid.layer = "1"
+    with grid.watch(every=5):
+        train(model, 20)
+        grid.layer = "0"
+    assert grid.history["steps"] == [20]
+
+
+def test_another_thread_that_changes_layers_does_not_mix_them():
+    model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    grid = FilterGrid(model)
+    stop = threading.Event()
+
+    def choose():
+        while not stop.is_set():
+            for layer in ("1", "0"):
+                grid.set_state({"layer": layer})
+
+    chooser = threading.Thread(target=choose)
+    with grid.watch(every=1):
+        chooser.start()
+        train(model, 60)
+        stop.set()
+        chooser.join()
+    assert grid.problem == ""
+    for name, history in grid._histories.items():
+        shapes = {snapshot.quantised.values.shape for snapshot in history.snapshots}
+        assert len(shapes) == 1, name
+
+
+def test_look_alikes_are_sorted_by_the_trained_kernels():
+    model = network()
+    grid = FilterGrid(model)
+    with grid.watch(every=10):
+        train(model, 20, learning_rate=1.0)
+    similarity = wire.unpack(grid.kernels)["similarity"]
+    np.testing.assert_array_equal(similarity, filters.similarity_order(filters.kernels(model)))
+
+
+def test_what_is_said_of_a_step_is_of_that_step():
+    model = network()
+    grid = FilterGrid(model)
+    with grid.watch(every=1):
+        train(model, 3)
+        with torch.no_grad():
+            model[0].weight[0] = float("nan")
+        train(model, 1)
+    assert "NaN" in grid.still_caption()
+    grid.step = 1
+    assert "NaN" not in grid.still_caption()
+    assert "after step 1 of training" in grid.still_caption()
+    grid.refresh()
+    assert grid.step == -1
+
+
+def test_memory_is_stated_while_the_training_runs():
+    model = network()
+    grid = FilterGrid(model)
+    seen = []
+    with grid.watch(every=5):
+        train(model, 20, after_step=lambda: seen.append(dict(grid.watching)))
+    assert all(state["bytes"] > 0 and state["limit"] > state["bytes"] / 2 for state in seen)
+
+
+def test_a_new_watch_ends_the_one_before():
+    model = network()
+    grid = FilterGrid(model)
+    outer = grid.watch(every=5)
+    outer()
+    with grid.watch(every=5):
+        train(model, 10)
+        outer()
+    outer.finish()
+    assert grid.history["steps"] == [0, 5, 10]
 
 
 def test_scrubbing_back_shows_the_picture_of_that_step():
