@@ -25,13 +25,13 @@ def main() -> None:
         running_lab(Path(folder) / "lab") as lab,
     ):
         notebook = Notebook(lab, browser, "nbviz.ipynb", shots=Path(__file__).parent)
-        notebook.open([CELL], viewport=(1160, 720), scale=2)
+        notebook.open([CELL], viewport=(1260, 780), scale=2)
         notebook.run_all()
         view = notebook.view()
-        view.click(200, 30, ".scroller canvas")
-        view.click(340, 110, ".scroller canvas")
+        view.click(160, 60, ".scroller canvas")
+        view.click(270, 170, ".scroller canvas")
         with view.redrawn():
-            view.hover(60, 110, ".scroller canvas")
+            view.hover(60, 60, ".scroller canvas")
         notebook.wait_for(
             "document.querySelector('[data-nbviz-view]').shadowRoot"
             ".querySelector('.readout').textContent.includes('=')",

@@ -53,8 +53,8 @@ export class Lens {
       { class: "lens", "aria-label": "Kernel under the pointer" },
       this.title,
       this.canvas,
-      this.readout,
       this.facts,
+      this.readout,
     );
     this.canvas.addEventListener("pointermove", (event) => this.point(event), { signal });
     this.canvas.addEventListener("keydown", (event) => this.key(event), { signal });
@@ -173,8 +173,8 @@ export class Lens {
         pixels: new Uint32Array(image.data.buffer),
         width: canvas.width,
         height: canvas.height,
-        scrollX: focus.panel * (layout.panelWidth + layout.panelGap),
-        scrollY: 0,
+        scrollX: layout.gutterX + focus.panel * (layout.panelWidth + layout.panelGap),
+        scrollY: layout.gutterY,
       },
     );
     context.putImageData(image, 0, 0);
@@ -242,7 +242,8 @@ export class Lens {
 
   private readWeight(frame: Frame, focus: Focus, newest: boolean): string {
     const { row, column } = focus;
-    if (row === null || column === null) return "";
+    if (row === null || column === null)
+      return "Point at a weight to read it (or Tab, arrow keys).";
     const inputs =
       this.paint?.map === null ? Array.from({ length: frame.inputs }, (_, i) => i) : [focus.panel];
     const read = inputs.map((i) => this.weight(frame, focus.output, i, row, column, newest));

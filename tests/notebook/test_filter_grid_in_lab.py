@@ -141,6 +141,11 @@ def test_the_lens_reads_exact_weights(open_notebook):
     expect(view.find(".readout")).to_contain_text("row 0, column 0 =", timeout=15_000)
     text = view.find(".readout").inner_text()
     exact = notebook.ask("model[0].weight[0, :, 0, 0].tolist()")
+    # The lens shows the whole kernel: its corners have the colours of the kernel's corners.
+    grid, lens = view.pixels(".scroller canvas"), view.pixels(".lens canvas")
+    corner = lens[2, -3], lens[-3, 2], lens[-3, -3]
+    small = grid[3:108, 3:108]
+    np.testing.assert_array_equal(corner, (small[2, -3], small[-3, 2], small[-3, -3]))
     for name, value in zip("RGB", exact, strict=True):
         assert f"{name} {value:.6g}"[:7] in text
 
