@@ -110,14 +110,10 @@ class FilterGrid(View):
         self._new_history()  # refuses a wrong history_frames now, not when a training starts
         with self.network.lock:
             shown = self._read(layer)
-            self._layers = {entry.name: entry for entry in filters.kernel_layers(self.network)}
+            self._layers = self._find_layers()
             super().__init__(layer=shown.layer.name, **traits)
-            self._list_layers()
+            self.layers = [_menu_entry(entry) for entry in self._layers.values()]
             self._show(shown)
-
-    def _list_layers(self) -> None:
-        self._layers = {entry.name: entry for entry in filters.kernel_layers(self.network)}
-        self.layers = [_menu_entry(entry) for entry in self._layers.values()]
 
     @property
     def scores(self) -> filters.KernelScores:
@@ -132,7 +128,8 @@ class FilterGrid(View):
     def refresh(self) -> None:
         """Read the weights anew and show them; the list of layers too, if the model was changed."""
         with self.network.lock, self.hold_sync():
-            self._list_layers()
+            self._layers = self._find_layers()
+            self.layers = [_menu_entry(entry) for entry in self._layers.values()]
             shown = self._read(self.layer)
             self.selected = [i for i in self.selected if i < shown.layer.shape[0]]
             self.step = -1
@@ -153,6 +150,8 @@ class FilterGrid(View):
         ------
         ValueError
             If `every` is below 1.
+        TypeError
+            If it is no whole number.
 
         Examples
         --------
@@ -295,6 +294,9 @@ class FilterGrid(View):
 
     def _new_history(self) -> KernelHistory:
         return KernelHistory(self._history_frames, max_bytes=_HISTORY_BYTES)
+
+    def _find_layers(self) -> dict[str, filters.KernelLayer]:
+        return {entry.name: entry for entry in filters.kernel_layers(self.network)}
 
     def _read(self, layer: str | None) -> filters.Kernels:
         return filters.kernels(self.network, layer, max_bytes=self._max_bytes)
