@@ -181,9 +181,7 @@ class FilterGridView {
     this.showWaiting(state);
     if (!frame) return;
     const order = sortedOutputs(this.ordered(frame), this.get("sort"));
-    const colourful = state.colour && this.get("colormap") === "auto";
-    const map = this.colormap();
-    const centred = map === "diverging" || this.get("normalise") === "symmetric";
+    const { colourful, map, centred } = this.colouring();
     const panels = colourful ? 1 : frame.inputs;
     this.grid.draw({
       frame,
@@ -196,13 +194,13 @@ class FilterGridView {
       focus: this.focus,
       paint: {
         normalise: this.get("normalise"),
-        centred: centred && !(colourful && this.get("normalise") !== "symmetric"),
+        centred,
         map: colourful ? null : colormapPixels(map),
       },
     });
     this.showLens(frame, state);
     this.showHealth(frame, state);
-    this.showLegend(frame, colourful, centred);
+    this.showLegend(frame);
     this.showSelection(frame);
     const now = this.newest?.step ?? -1;
     this.playback.show(this.film.steps, this.get("step"), now, this.get("watching"));
@@ -241,9 +239,13 @@ class FilterGridView {
     return frame?.layer === this.newest.layer ? frame : this.newest;
   }
 
-  private colormap(): "diverging" | "sequential" | "grey" {
+  /** How weights become colours; `centred` puts zero in the middle of the map. */
+  private colouring(): { colourful: boolean; map: Colormap; centred: boolean } {
     const chosen = this.get("colormap");
-    return chosen === "auto" ? "diverging" : chosen;
+    const colourful = this.decoded?.colour === true && chosen === "auto";
+    const map = chosen === "auto" ? "diverging" : chosen;
+    const centred = (map === "diverging" && !colourful) || this.get("normalise") === "symmetric";
+    return { colourful, map, centred };
   }
 
   private showControls(frame: Frame | null): void {
@@ -251,7 +253,7 @@ class FilterGridView {
     layer.show(
       this.get("layers").map((entry) => ({
         value: entry.name,
-        label: `${entry.name || "(the network itself)"} · ${entry.shape.join("×")}`,
+        label: `${entry.name} · ${entry.shape.join("×")}`,
         disabled: entry.problem !== "",
       })),
       this.get("layer"),
@@ -265,19 +267,20 @@ class FilterGridView {
       this.get("sort"),
     );
     const chosen = this.get("colormap");
-    const centred = !(this.decoded?.colour && chosen === "auto") && this.colormap() === "diverging";
+    const { colourful, map } = this.colouring();
+    const alwaysCentred = map === "diverging" && !colourful;
     normalise.show(
       SCALES.map((choice) =>
-        choice.value === "symmetric" && centred
+        choice.value === "symmetric" && alwaysCentred
           ? { ...choice, label: "symmetric: as whole layer", disabled: true }
           : choice,
       ),
       this.get("normalise"),
     );
     const auto = this.decoded?.colour ? "red, green, blue" : "diverging";
-    const maps = COLORMAPS.filter((map) => map !== auto || map === chosen);
+    const maps = COLORMAPS.filter((name) => name !== auto || name === chosen);
     colormap.show(
-      [{ value: "auto", label: auto }, ...maps.map((map) => ({ value: map, label: map }))],
+      [{ value: "auto", label: auto }, ...maps.map((name) => ({ value: name, label: name }))],
       chosen,
     );
   }
@@ -362,29 +365,29 @@ class FilterGridView {
     this.note.textContent = notes.join(" ");
   }
 
-  private showLegend(frame: Frame, colourful: boolean, centred: boolean): void {
+  private showLegend(frame: Frame): void {
     const normalise = this.get("normalise");
-    const bars = colourful ? CHANNEL_BARS : [colormapGradient(this.colormap())];
+    const { colourful, map, centred } = this.colouring();
+    const bars = colourful ? CHANNEL_BARS : [colormapGradient(map)];
     const bar = element("span", { class: "bars", "aria-hidden": "true" });
     for (const gradient of bars) {
       const part = element("span", { class: "bar" });
       part.style.background = gradient;
       bar.append(part);
     }
-    const isCentred = centred && !(colourful && normalise !== "symmetric");
     let low = "least weight";
     let high = "largest weight";
     let how = "of each kernel on its own";
     if (normalise !== "kernel") {
-      const range = shownRange(layerRange(frame), isCentred);
+      const range = shownRange(layerRange(frame), centred);
       low = range.low.toPrecision(3);
       high = range.high.toPrecision(3);
       how = "one scale for the whole layer";
-    } else if (isCentred) {
+    } else if (centred) {
       low = "−max";
       high = "+max";
     }
-    const zero = isCentred ? "; zero in the middle" : "";
+    const zero = centred ? "; zero in the middle" : "";
     const channels = colourful ? "; bright red is a large weight on red, and so on" : "";
     this.legend.replaceChildren(low, bar, high, element("span", {}, `${how}${zero}${channels}`));
   }

@@ -20,12 +20,19 @@ export function colormapBytes(name: Colormap): Uint8ClampedArray {
   return bytes;
 }
 
+/** Maps that were computed before: a view asks for one at every frame. */
+const pixelsOf = new Map<Colormap, Uint32Array>();
+
 /** The same colours as 32-bit pixels in the byte order of ImageData. */
 export function colormapPixels(name: Colormap): Uint32Array {
+  const known = pixelsOf.get(name);
+  if (known) return known;
   const bytes = colormapBytes(name);
-  return Uint32Array.from({ length: 256 }, (_, i) =>
+  const pixels = Uint32Array.from({ length: 256 }, (_, i) =>
     pixel(bytes[3 * i] as number, bytes[3 * i + 1] as number, bytes[3 * i + 2] as number),
   );
+  pixelsOf.set(name, pixels);
+  return pixels;
 }
 
 /** One opaque pixel; every platform with a browser is little-endian. */

@@ -114,11 +114,6 @@ export class Requests {
     });
   }
 
-  /** Kinds that the kernel has not answered yet. */
-  get pending(): number {
-    return this.underWay.size;
-  }
-
   ask(
     kind: string,
     fields: Record<string, unknown>,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from base64 import b64encode
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from nbviz.analysis.kernel_pictures import (
     kernel_sheet,
     weight_range,
 )
+from nbviz.widgets.base import png_bytes
 
 _MARGIN = 48
 _TITLE, _SMALL = 26, 20
@@ -99,7 +99,7 @@ def save_kernels(
     for suffix in wanted:
         target = path.with_suffix(suffix)
         if suffix == ".png":
-            target.write_bytes(_png(_draw(laid), page.dpi))
+            target.write_bytes(png_bytes(_draw(laid), print_dpi=page.dpi))
         else:
             target.write_text(_svg(laid, page.dpi), encoding="utf-8")
         written.append(target)
@@ -220,12 +220,6 @@ def _draw(laid: _Layout) -> np.ndarray:
     return np.asarray(image)
 
 
-def _png(picture: np.ndarray, dpi: int) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", dpi=(dpi, dpi))
-    return stream.getvalue()
-
-
 def _svg(laid: _Layout, dpi: int) -> str:
     width, height = laid.width, laid.height
     inches = f'width="{width / dpi:.3f}in" height="{height / dpi:.3f}in"'
@@ -236,7 +230,7 @@ def _svg(laid: _Layout, dpi: int) -> str:
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     for left, top, picture in laid.pictures:
-        data = b64encode(_png(picture, dpi)).decode()
+        data = b64encode(png_bytes(picture, print_dpi=dpi)).decode()
         parts.append(
             f'<image x="{left}" y="{top}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
             f'style="image-rendering: pixelated" href="data:image/png;base64,{data}"/>'
