@@ -1,21 +1,44 @@
 // Builds one self-contained ES module a view, and holds each to its size.
 import { existsSync } from "node:fs";
-import { mkdir, readdir, stat } from "node:fs/promises";
-import { build, context } from "esbuild";
+import { mkdir, readdir, readFile, stat } from "node:fs/promises";
+import { build, context, transform } from "esbuild";
 
 const source = new URL("./", import.meta.url).pathname;
 const target = new URL("../nbviz/static/", import.meta.url).pathname;
 
 // A bundle is synced and saved with every instance of its widget: kB minified (1 kB = 1000 bytes).
 const LIMIT_KB = 60;
-const LIMITS_KB = { "image-map": 120 };
+// The activation browser draws rail, maps, lens and arithmetic from its state alone; what needs Python
+// anyway is a part of its own.
+const LIMITS_KB = { "activation-browser": 64, "image-map": 120 };
 
-const views = (await readdir(source, { withFileTypes: true }))
-  .filter((entry) => entry.isDirectory() && existsSync(`${source}${entry.name}/index.ts`))
-  .map((entry) => entry.name);
+const folders = (await readdir(source, { withFileTypes: true })).filter((e) => e.isDirectory());
+const having = (file) =>
+  folders.map(({ name }) => name).filter((name) => existsSync(`${source}${name}/${file}`));
+const views = having("index.ts");
+/** What views fetch from Python when they need it; see js/shared/parts.ts. */
+const parts = having("part.ts");
+
+/** Style sheets as text for a view's shadow root, minified like the rest. */
+const styles = {
+  name: "styles",
+  setup(within) {
+    within.onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, "utf8"), {
+        loader: "css",
+        minify: true,
+        charset: "utf8",
+      });
+      return { contents: code.trim(), loader: "text" };
+    });
+  },
+};
 
 const options = {
-  entryPoints: Object.fromEntries(views.map((view) => [view, `${source}${view}/index.ts`])),
+  entryPoints: Object.fromEntries([
+    ...views.map((view) => [view, `${source}${view}/index.ts`]),
+    ...parts.map((part) => [`${part}.part`, `${source}${part}/part.ts`]),
+  ]),
   outdir: target,
   bundle: true,
   minify: true,
@@ -23,7 +46,7 @@ const options = {
   target: "es2022",
   charset: "utf8",
   legalComments: "none",
-  loader: { ".css": "text" },
+  plugins: [styles],
 };
 
 if (process.argv.includes("--watch")) {
@@ -34,7 +57,7 @@ if (process.argv.includes("--watch")) {
     await build(options);
   }
   let over = false;
-  for (const view of views) {
+  for (const view of [...views, ...parts.map((part) => `${part}.part`)]) {
     const limit = LIMITS_KB[view] ?? LIMIT_KB;
     const kilobytes = (await stat(`${target}${view}.js`)).size / 1000;
     over ||= kilobytes > limit;

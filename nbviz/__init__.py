@@ -2,8 +2,10 @@
 
 from nbviz import demos
 from nbviz.network import Network
+from nbviz.widgets.activation_browser import ActivationBrowser
 from nbviz.widgets.filter_grid import FilterGrid
+from nbviz.widgets.linking import link
 
-__all__ = ["FilterGrid", "Network", "__version__", "demos"]
+__all__ = ["ActivationBrowser", "FilterGrid", "Network", "__version__", "demos", "link"]
 
 __version__ = "0.1.0"

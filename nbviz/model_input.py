@@ -258,6 +258,8 @@ def picture_with_channels(picture: Image.Image, channels: int | None) -> Image.I
     """
     if picture.mode[0] in "IF":
         picture = _in_8_bits(picture)
+    elif picture.mode == "LAB":  # which Pillow brings to RGB, but not to grey
+        picture = picture.convert("RGB")
     if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")

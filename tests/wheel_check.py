@@ -29,8 +29,9 @@ network, images, labels, classes = nbviz.demos.digits()
 def below(cls):
     return {sub for direct in cls.__subclasses__() for sub in {direct, *below(direct)}}
 
-made = dict.fromkeys(below(View))
+made = dict.fromkeys(cls for cls in below(View) if not below(cls))
 made[nbviz.FilterGrid] = nbviz.FilterGrid(network)
+made[nbviz.ActivationBrowser] = nbviz.ActivationBrowser(network, images)
 missing = [cls.__name__ for cls, widget in made.items() if widget is None]
 assert not missing, f"say here how to make {missing}"
 for widget in made.values():

@@ -2,8 +2,7 @@
 
 import { pixel } from "../shared/colormaps.ts";
 import { element } from "../shared/controls.ts";
-import { themeColour, type View } from "../shared/view.ts";
-import { FLAG, type Frame } from "./frame.ts";
+import { outline } from "../shared/tile-grid.ts";
 import {
   type Cell,
   cellAt,
@@ -16,9 +15,10 @@ import {
   type Spot,
   spotAt,
   stripOrigin,
-} from "./layout.ts";
+} from "../shared/tiles.ts";
+import { themeColour, type View } from "../shared/view.ts";
+import { FLAG, type Frame } from "./frame.ts";
 import type { Focus } from "./lens.ts";
-import { outline } from "./lens.ts";
 import { type Paint, paintGrid } from "./paint.ts";
 
 /** Most height that kernels take before they scroll, in CSS pixels. */

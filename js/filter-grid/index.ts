@@ -1,10 +1,11 @@
 /** The view of `nbviz.FilterGrid`: the kernels of one layer, to sort, zoom, select and replay. */
 
 import type { AnyModel, Render } from "@anywidget/types";
-import { type Colormap, colormapBytes, colormapPixels } from "../shared/colormaps.ts";
-import { button, element, select } from "../shared/controls.ts";
+import { type Colormap, colormapGradient, colormapPixels } from "../shared/colormaps.ts";
+import { button, element, rebuild, select } from "../shared/controls.ts";
+import { GALLERY_PANELS } from "../shared/tiles.ts";
 import { listen, openView, type View } from "../shared/view.ts";
-import { type Channel, Requests } from "../shared/wire.ts";
+import { type Channel, Requests, sayLink } from "../shared/wire.ts";
 import {
   decodeFrame,
   FLAG,
@@ -16,7 +17,6 @@ import {
   sortedOutputs,
 } from "./frame.ts";
 import { GridCanvas } from "./grid.ts";
-import { GALLERY_PANELS } from "./layout.ts";
 import { type Focus, Lens } from "./lens.ts";
 import { Playback } from "./playback.ts";
 import { decodeHistory, Film, type Model, type State } from "./state.ts";
@@ -79,6 +79,7 @@ class FilterGridView {
     this.view = openView(host, "filter-grid", css, () => this.draw());
     const { signal } = this.view;
     this.requests = new Requests(model as unknown as Channel, signal);
+    sayLink(model as never);
     this.controls = {
       layer: select("Layer", (value) => this.set("layer", value)),
       sort: select("Sort", (value) => this.set("sort", value as Sort)),
@@ -452,22 +453,6 @@ class FilterGridView {
 const CHANNEL_BARS = ["red", "lime", "blue"].map(
   (colour) => `linear-gradient(to right, black, ${colour})`,
 );
-
-function colormapGradient(name: Colormap): string {
-  const bytes = colormapBytes(name);
-  const stops = Array.from({ length: 17 }, (_, i) => {
-    const at = 3 * Math.min(255, i * 16);
-    return `rgb(${bytes[at]} ${bytes[at + 1]} ${bytes[at + 2]})`;
-  });
-  return `linear-gradient(to right, ${stops.join(", ")})`;
-}
-
-/** New children only where something changed: a button that has the focus keeps it. */
-function rebuild(parent: HTMLElement, key: string, children: () => Node[]): void {
-  if (parent.dataset.key === key) return;
-  parent.dataset.key = key;
-  parent.replaceChildren(...children());
-}
 
 const render: Render = ({ model, el }) => {
   const view = new FilterGridView(model, el);

@@ -1,9 +1,10 @@
 /** One kernel large, with its weights as numbers and what was measured of it. */
 
 import { element } from "../shared/controls.ts";
+import { outline } from "../shared/tile-grid.ts";
+import { makeLayout } from "../shared/tiles.ts";
 import type { Answer, Requests } from "../shared/wire.ts";
 import { FLAG, type Frame, isFiniteWeight, kernelOffset, LEVELS } from "./frame.ts";
-import { makeLayout } from "./layout.ts";
 import { type Paint, paintGrid } from "./paint.ts";
 
 const SIDE = 176;
@@ -285,27 +286,6 @@ export class Lens {
     if (marks.length > 0) rows.push(["marks", marks.join("; ")]);
     return rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   }
-}
-
-/** Two rings, dark in light, so that it shows on any colour. */
-export function outline(
-  context: CanvasRenderingContext2D,
-  x: number,
-  y: number,
-  width: number,
-  height: number,
-  density: number,
-): void {
-  context.lineWidth = density;
-  context.strokeStyle = "#fff";
-  context.strokeRect(x + 0.5 * density, y + 0.5 * density, width - density, height - density);
-  context.strokeStyle = "#000";
-  context.strokeRect(
-    x + 1.5 * density,
-    y + 1.5 * density,
-    width - 3 * density,
-    height - 3 * density,
-  );
 }
 
 function shortNumber(value: number): string {

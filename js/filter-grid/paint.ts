@@ -1,6 +1,7 @@
 /** Weights to pixels: fills the part of the content that is in view, and nothing else. */
 
 import { pixel } from "../shared/colormaps.ts";
+import { type Layout, stripOrigin } from "../shared/tiles.ts";
 import {
   type Frame,
   isFiniteWeight,
@@ -12,7 +13,6 @@ import {
   type Range,
   shownRange,
 } from "./frame.ts";
-import { type Layout, stripOrigin } from "./layout.ts";
 
 export interface Paint {
   frame: Frame;

@@ -45,6 +45,8 @@ export interface State {
   zoom: number;
   /** output channels */
   selected: number[];
+  /** the one selected last; -1 for none */
+  channel: number;
   /** snapshot on show: its step, or -1 for the newest */
   step: number;
   /** from Python only */

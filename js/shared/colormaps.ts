@@ -35,6 +35,16 @@ export function colormapPixels(name: Colormap): Uint32Array {
   return pixels;
 }
 
+/** The map as a CSS gradient from left to right, for a legend. */
+export function colormapGradient(name: Colormap): string {
+  const bytes = colormapBytes(name);
+  const stops = Array.from({ length: 17 }, (_, i) => {
+    const at = 3 * Math.min(255, i * 16);
+    return `rgb(${bytes[at]} ${bytes[at + 1]} ${bytes[at + 2]})`;
+  });
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+}
+
 /** One opaque pixel; every platform with a browser is little-endian. */
 export function pixel(red: number, green: number, blue: number): number {
   return (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0;

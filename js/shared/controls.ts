@@ -62,3 +62,10 @@ export function button(
   node.addEventListener("click", press);
   return node;
 }
+
+/** New children only where something changed: a button that has the focus keeps it. */
+export function rebuild(parent: HTMLElement, key: string, children: () => Children): void {
+  if (parent.dataset.key === key) return;
+  parent.dataset.key = key;
+  parent.replaceChildren(...children());
+}

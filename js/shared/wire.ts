@@ -61,6 +61,34 @@ export function unpack(entries: ArrayEntry[], buffers: ArrayBufferView[]): Map<s
   return arrays;
 }
 
+/** An array that travels to the kernel with a question. */
+export interface OutgoingArray {
+  name: string;
+  data: TypedArray;
+  shape: number[];
+}
+
+/**
+ * Descriptions and buffers of arrays for the kernel, in the same order.
+ *
+ * Lab sends the whole buffer behind an array, whatever part of it the array is: an array that is
+ * only a part is copied.
+ */
+export function pack(arrays: OutgoingArray[]): { entries: ArrayEntry[]; buffers: TypedArray[] } {
+  return {
+    entries: arrays.map(({ name, data, shape }) => ({ name, dtype: dtypeOf(data), shape })),
+    buffers: arrays.map(({ data }) =>
+      data.byteLength === data.buffer.byteLength ? data : data.slice(),
+    ),
+  };
+}
+
+function dtypeOf(data: TypedArray): DType {
+  const found = Object.entries(ARRAYS).find(([, Type]) => data instanceof Type);
+  if (!found) throw new Error(`no dtype for a ${data.constructor.name}`);
+  return found[0] as DType;
+}
+
 /** What a kernel answers: the JSON part and its arrays by name. */
 export interface Answer {
   fields: Record<string, unknown>;
@@ -69,15 +97,32 @@ export interface Answer {
 
 /** The part of an AFM model that asking needs. */
 export interface Channel {
-  send(content: unknown): void;
+  send(content: unknown, callbacks?: unknown, buffers?: ArrayBufferView[]): void;
   on(event: "msg:custom", listener: (content: unknown, buffers: DataView[]) => void): void;
   off(event: "msg:custom", listener: (content: unknown, buffers: DataView[]) => void): void;
+}
+
+/** The part of an AFM model that `sayLink` needs. */
+interface Link {
+  set(name: string, value: number): void;
+  save_changes(): void;
+}
+
+/**
+ * Tell Python how much fills one TCP segment on the way here, so that no answer waits behind a
+ * half-full one (`View._handle_msg`): the loopback device takes 64 KiB, other ways about 1500 bytes.
+ */
+export function sayLink(model: Link): void {
+  const local = /^(localhost|127\.|\[?::1)/.test(globalThis.location?.hostname ?? "");
+  model.set("_segment", local ? 65536 : 1500);
+  model.save_changes();
 }
 
 interface Question {
   kind: string;
   rid: string;
   fields: Record<string, unknown>;
+  arrays: OutgoingArray[];
   settle: (answer: Answer) => void;
   fail: (message: string) => void;
 }
@@ -93,24 +138,24 @@ let views = 0;
  */
 export class Requests {
   /** kind -> the question that the kernel is working on */
-  private readonly underWay = new Map<string, Question>();
+  readonly #underWay = new Map<string, Question>();
   /** kind -> the newest question not sent yet */
-  private readonly waiting = new Map<string, Question>();
+  readonly #waiting = new Map<string, Question>();
   /** so that an answer meant for another view of the same model is left alone */
-  private readonly prefix: string;
-  private count = 0;
+  readonly #prefix: string;
+  #count = 0;
 
-  constructor(
-    private readonly channel: Channel,
-    signal: AbortSignal,
-  ) {
+  readonly #channel: Channel;
+
+  constructor(channel: Channel, signal: AbortSignal) {
+    this.#channel = channel;
     views += 1;
-    this.prefix = `${views}-${Math.random().toString(36).slice(2, 8)}`;
-    channel.on("msg:custom", this.receive);
+    this.#prefix = `${views}-${Math.random().toString(36).slice(2, 8)}`;
+    channel.on("msg:custom", this.#receive);
     signal.addEventListener("abort", () => {
-      channel.off("msg:custom", this.receive);
-      this.underWay.clear();
-      this.waiting.clear();
+      channel.off("msg:custom", this.#receive);
+      this.#underWay.clear();
+      this.#waiting.clear();
     });
   }
 
@@ -119,32 +164,37 @@ export class Requests {
     fields: Record<string, unknown>,
     settle: (answer: Answer) => void,
     fail: (message: string) => void,
+    arrays: OutgoingArray[] = [],
   ): void {
-    this.count += 1;
-    const question = { kind, rid: `${this.prefix}-${this.count}`, fields, settle, fail };
-    if (this.underWay.has(kind)) this.waiting.set(kind, question);
-    else this.dispatch(question);
+    this.#count += 1;
+    const question = { kind, rid: `${this.#prefix}-${this.#count}`, fields, arrays, settle, fail };
+    if (this.#underWay.has(kind)) this.#waiting.set(kind, question);
+    else this.#dispatch(question);
   }
 
-  private dispatch(question: Question): void {
-    this.underWay.set(question.kind, question);
+  #dispatch(question: Question): void {
+    const { kind, rid, fields, arrays } = question;
+    const { entries, buffers } = pack(arrays);
+    const message = { ...fields, kind, rid };
+    this.#underWay.set(kind, question);
     try {
-      this.channel.send({ ...question.fields, kind: question.kind, rid: question.rid });
+      if (entries.length === 0) this.#channel.send(message);
+      else this.#channel.send({ ...message, arrays: entries }, undefined, buffers);
     } catch {
       // Lab throws where no kernel is behind the page: the question stays without an answer.
-      this.underWay.delete(question.kind);
+      this.#underWay.delete(kind);
     }
   }
 
-  private readonly receive = (content: unknown, buffers: DataView[]): void => {
+  readonly #receive = (content: unknown, buffers: DataView[]): void => {
     const fields = content as Record<string, unknown>;
-    const question = [...this.underWay.values()].find((q) => q.rid === fields.rid);
+    const question = [...this.#underWay.values()].find((q) => q.rid === fields.rid);
     if (!question) return;
-    this.underWay.delete(question.kind);
-    const next = this.waiting.get(question.kind);
+    this.#underWay.delete(question.kind);
+    const next = this.#waiting.get(question.kind);
     if (next) {
-      this.waiting.delete(question.kind);
-      this.dispatch(next);
+      this.#waiting.delete(question.kind);
+      this.#dispatch(next);
     }
     if (fields.kind === "error") {
       if (!next) question.fail(String(fields.message));

@@ -8,10 +8,10 @@ import {
   shownRange,
   sortedOutputs,
 } from "../filter-grid/frame.ts";
-import { makeLayout, stripOrigin } from "../filter-grid/layout.ts";
 import { type Paint, paintGrid } from "../filter-grid/paint.ts";
 import { decodeHistory, Film } from "../filter-grid/state.ts";
 import { colormapPixels, pixel } from "../shared/colormaps.ts";
+import { makeLayout, stripOrigin } from "../shared/tiles.ts";
 import type { ArrayEntry } from "../shared/wire.ts";
 
 const OUTPUTS = 6;

@@ -9,7 +9,7 @@ import {
   reveal,
   spotAt,
   stripOrigin,
-} from "../filter-grid/layout.ts";
+} from "../shared/tiles.ts";
 
 const gallery: LayoutInput = {
   outputs: 10,

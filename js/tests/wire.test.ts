@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import fixture from "../../tests/fixtures/wire.json";
-import { type ArrayEntry, Requests, unpack } from "../shared/wire.ts";
+import { type ArrayEntry, pack, Requests, type TypedArray, unpack } from "../shared/wire.ts";
 
 const vectors = fixture as { entry: ArrayEntry; hex: string; values: number[] }[];
 
@@ -26,11 +26,34 @@ describe("arrays from the kernel", () => {
   });
 });
 
+function hexOf(data: TypedArray): string {
+  const raw = new Uint8Array(data.buffer);
+  return Array.from(raw, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+describe("arrays for the kernel", () => {
+  it.each(vectors)("$entry.name leaves as Python expects it", ({ entry, hex }) => {
+    const array = unpack([entry], [bytes(hex, 4)]).get(entry.name);
+    const data = array?.data as TypedArray;
+    const { entries, buffers } = pack([{ name: entry.name, data, shape: entry.shape }]);
+    expect(entries).toEqual([entry]);
+    expect(hexOf(buffers[0] as TypedArray)).toBe(hex);
+  });
+
+  it("that are a part of a buffer are sent without the rest, which Lab would send too", () => {
+    const data = new Uint8Array([1, 2, 3, 4]).subarray(1, 3);
+    const { buffers } = pack([{ name: "part", data, shape: [2] }]);
+    expect(hexOf(buffers[0] as TypedArray)).toBe("0203");
+  });
+});
+
 class Kernel {
   sent: Record<string, unknown>[] = [];
+  buffers: unknown[] = [];
   private listener: ((content: unknown, buffers: DataView[]) => void) | null = null;
-  send(content: unknown) {
+  send(content: unknown, _callbacks?: unknown, buffers?: unknown) {
     this.sent.push(content as Record<string, unknown>);
+    this.buffers.push(buffers);
   }
   on(_event: string, listener: (content: unknown, buffers: DataView[]) => void) {
     this.listener = listener;
@@ -55,7 +78,7 @@ function start() {
       () => log.push(`answered ${n}`),
       (message) => log.push(`failed ${n}: ${message}`),
     );
-  return { kernel, controller, log, ask };
+  return { kernel, controller, requests, log, ask };
 }
 
 describe("questions to the kernel", () => {
@@ -88,6 +111,27 @@ describe("questions to the kernel", () => {
     expect(kernel.sent.map((m) => m.n)).toEqual([0, 49]);
     kernel.answer(1);
     expect(log).toEqual(["answered 0", "answered 49"]);
+  });
+
+  it("take their arrays along, and a waiting one gives way with its arrays", () => {
+    const { kernel, requests } = start();
+    const none = () => undefined;
+    for (const n of [1, 2, 3]) {
+      const data = new Uint8Array(n).fill(n);
+      requests.ask("pixels", { n }, none, none, [{ name: "pixels", data, shape: [n, 1] }]);
+    }
+    kernel.answer(0);
+    expect(kernel.sent.map(({ n, arrays }) => [n, arrays])).toEqual(
+      [1, 3].map((n) => [n, [{ name: "pixels", dtype: "uint8", shape: [n, 1] }]]),
+    );
+    expect(kernel.buffers).toEqual([[Uint8Array.of(1)], [Uint8Array.of(3, 3, 3)]]);
+  });
+
+  it("without arrays are plain messages", () => {
+    const { kernel, ask } = start();
+    ask(1);
+    expect(Object.keys(kernel.sent[0] ?? {}).sort()).toEqual(["kind", "n", "rid"]);
+    expect(kernel.buffers).toEqual([undefined]);
   });
 
   it("a slow answer to an old question does not settle it twice", () => {

@@ -59,6 +59,9 @@ class Layer:
         Input pixels from one place to the next, down and across.
     receptive_field : ReceptiveField or None
         None where the network's input has no pixels (a vector).
+    inputs : tuple of tuple of str
+        For each of `input_shapes` the names of the layers whose output it is; ``("",)`` is the
+        network's input, ``()`` a parameter, a constant or unknown (see `Call.sources`).
     """
 
     name: str
@@ -73,6 +76,7 @@ class Layer:
     stride: tuple[int | Fraction, int | Fraction] | None
     receptive_field: ReceptiveField | None
     parameter_names: tuple[str, ...] = field(default=(), repr=False)
+    inputs: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
 
     @property
     def functional(self) -> bool:
@@ -299,6 +303,7 @@ class _Note:
     parameters: tuple[str, ...]
     input_shapes: tuple[tuple[int, ...], ...]
     output_shape: tuple[int, ...]
+    inputs: tuple[tuple[str, ...], ...]
     shadow: Shadow | None
 
     @classmethod
@@ -310,6 +315,7 @@ class _Note:
             call.parameters,
             tuple(tuple(tensor.shape[1:]) for tensor in call.inputs),
             tuple(call.tensor.shape),
+            call.sources,
             shadow,
         )
 
@@ -329,6 +335,7 @@ def _layer(note: _Note, sizes: dict[str, int], image: tuple[int, int]) -> Layer:
         stride=place.stride,
         receptive_field=place.receptive_field,
         parameter_names=note.parameters,
+        inputs=note.inputs,
     )
 
 

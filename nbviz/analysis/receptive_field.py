@@ -208,6 +208,71 @@ class ReceptiveField:
         """
         return self._boxes.box(row, col)
 
+    def units_within(self, box: Box) -> Box:
+        """The units that see no pixel outside `box`: all that may feed a unit which sees `box`.
+
+        Whatever a unit is computed from sees no more than the unit itself; so if `box` belongs to a
+        unit of a later layer, the units of this layer that it is computed from are among these. One
+        exception: where the channels of a unit see different pixels and the later layer reads some
+        channels only, as a grouped convolution does, `clipped` is too large to tell.
+
+        Parameters
+        ----------
+        box : Box
+            In pixels, within the image: what `clipped` gives.
+
+        Returns
+        -------
+        Box
+            Half-open, in rows and columns of this layer's grid (of 1 x 1 for a vector): the
+            smallest that holds these units, empty if there are none. A unit that sees nothing is
+            among them for any `box`.
+
+        Examples
+        --------
+        >>> from torch import nn
+        >>> from nbviz import Network
+        >>> two = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+        >>> first, second = Network(two, input_shape=(1, 9, 9)).layers
+        >>> first.receptive_field.units_within(second.box(2, 4))
+        Box(top=2, left=4, bottom=5, right=7)
+        >>> second.receptive_field.units_covering(first.box(3, 3))
+        Box(top=1, left=1, bottom=4, right=4)
+        """
+        return self._boxes.hull(self._boxes.within(box))
+
+    def units_covering(self, box: Box) -> Box:
+        """The units that see all of `box`: all that a unit which sees `box` may feed.
+
+        The counterpart of `units_within`, with the same exception: `box` belongs to a unit of an
+        earlier layer.
+
+        Parameters
+        ----------
+        box : Box
+            In pixels, within the image: what `clipped` gives. An empty one is seen by every unit.
+
+        Returns
+        -------
+        Box
+            Half-open, in rows and columns of this layer's grid; empty if there are no such units.
+        """
+        return self._boxes.hull(self._boxes.covering(box))
+
+    def edges(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """The clipped boxes of all units at once.
+
+        Returns
+        -------
+        vertical : ndarray of int32, shape (rows, 2) or (rows, columns, 2)
+            First row of pixels and the row after the last. Of shape (rows, 2) where it depends on
+            the unit's row alone and `horizontal` on its column alone; then both have the short
+            shape.
+        horizontal : ndarray of int32, shape (columns, 2) or (rows, columns, 2)
+            First column of pixels and the column after the last.
+        """
+        return self._boxes.rows.copy(), self._boxes.cols.copy()
+
 
 @dataclass(frozen=True, eq=False)
 class _BoxTable:
@@ -245,6 +310,36 @@ class _BoxTable:
         top, bottom = self.rows[row] if self.rows.ndim == 2 else self.rows[row, col]
         left, right = self.cols[col] if self.cols.ndim == 2 else self.cols[row, col]
         return Box(int(top), int(left), int(bottom), int(right))
+
+    def _by_unit(self) -> tuple[npt.NDArray[np.int32], ...]:
+        """Top, left, bottom and right of all units, to be broadcast to the grid."""
+        rows = self.rows[:, None] if self.rows.ndim == 2 else self.rows
+        cols = self.cols[None] if self.cols.ndim == 2 else self.cols
+        return rows[..., 0], cols[..., 0], rows[..., 1], cols[..., 1]
+
+    def within(self, box: Box) -> npt.NDArray[np.bool_]:
+        """Which units of the grid see nothing outside `box`."""
+        top, left, bottom, right = self._by_unit()
+        blind = (bottom <= top) | (right <= left)
+        inside = (top >= box.top) & (bottom <= box.bottom)
+        found: npt.NDArray[np.bool_] = blind | inside & (left >= box.left) & (right <= box.right)
+        return found
+
+    def covering(self, box: Box) -> npt.NDArray[np.bool_]:
+        """Which units of the grid see all of `box`."""
+        if box.is_empty:
+            return np.ones(self.grid, dtype=bool)
+        top, left, bottom, right = self._by_unit()
+        around = (top <= box.top) & (bottom >= box.bottom)
+        found: npt.NDArray[np.bool_] = around & (left <= box.left) & (right >= box.right)
+        return found
+
+    def hull(self, units: npt.NDArray[np.bool_]) -> Box:
+        """The smallest box of the grid that holds `units`."""
+        rows, cols = units.any(1).nonzero()[0], units.any(0).nonzero()[0]
+        if not len(rows):
+            return Box(0, 0, 0, 0)
+        return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
 
 
 def receptive_field(

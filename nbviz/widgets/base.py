@@ -1,8 +1,9 @@
 """What all nbviz widgets share: their bundle, their errors, their requests and their still picture.
 
 A view asks with a custom message ``{kind, rid, ...}``; the method marked ``@answers(kind)`` is
-called with the other fields and returns what `wire.pack` makes, which goes back under the same
-``rid``. An exception goes back under it too and is shown in the view.
+called with the other fields (and with ``arrays``, by name, where the message has any) and returns
+what `wire.pack` makes, which goes back under the same ``rid``. An exception goes back under it too
+and is shown in the view.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import anywidget
 import numpy as np
 import traitlets
 from PIL import Image
+
+from nbviz.widgets import wire
 
 STATIC = Path(__file__).parent.parent / "static"
 
@@ -43,7 +46,15 @@ def bundle(view: str) -> str | Path:
 
 
 def answers(kind: str) -> Callable[[AnswerT], AnswerT]:
-    """Mark the method that answers a view's requests of this kind."""
+    """Mark the method that answers a view's requests of this kind.
+
+    Examples
+    --------
+    >>> class Mean(View):
+    ...     @answers("mean")
+    ...     def _mean(self, arrays: dict[str, np.ndarray], scale: float) -> dict[str, Any]:
+    ...         return wire.pack({}, mean=float(arrays["pixels"].mean()) * scale)
+    """
 
     def mark(method: AnswerT) -> AnswerT:
         method.answers_kind = kind  # type: ignore[attr-defined]
@@ -77,8 +88,16 @@ def nearest(value: object, names: list[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
+def message_of(error: BaseException) -> str:
+    """What a person reads of an error: its words, and what was noted on where it was raised."""
+    return "\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", ())])
+
+
 class View(anywidget.AnyWidget):
     """Base of all nbviz widgets; see the module for what it gives them."""
+
+    _segment = traitlets.Int(0, min=0, max=65536).tag(sync=True)
+    # What fills one TCP segment on the way to the browser, in bytes; 0 until a view has said it.
 
     problem = traitlets.Unicode().tag(sync=True, shown=True)
     """What went wrong last, shown in the view; empty when nothing did. `str`, default empty."""
@@ -112,11 +131,32 @@ class View(anywidget.AnyWidget):
         try:
             super().set_state(sync_data)
         except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
-            self._refused = self.problem = str(error) or type(error).__name__
+            self._refused = self.problem = message_of(error)
             self.send_state([name for name in sync_data if self.has_trait(name)])
         else:
             if self.problem == self._refused:
                 self.problem = ""
+
+    def _handle_msg(self, msg: dict[str, Any]) -> None:
+        """Act on a message of the browser, and see to it that the answer does not lie waiting.
+
+        Jupyter's server leaves Nagle's algorithm on: a short answer is held back until the browser
+        acknowledges the kernel's "busy", 40 ms later. A segment that is full goes out at once.
+        """
+        super()._handle_msg(msg)
+        if self._segment and self.comm is not None:
+            self.send({"kind": "flush"}, [bytes(self._segment)])
+
+    @answers("part")
+    def _part(self, name: str) -> dict[str, Any]:
+        """The ES module of a part that a view fetches when it needs it, as text.
+
+        What only works with Python behind it need not lie in every saved notebook.
+        """
+        known = {path.name.removesuffix(".part.js"): path for path in STATIC.glob("*.part.js")}
+        if name not in known:
+            raise ValueError(f"expected one of the parts {sorted(known)}, got {name!r}")
+        return wire.pack({}, module=known[name].read_text(encoding="utf-8"))
 
     def still(self) -> np.ndarray:
         """The view as a picture, uint8 (H, W, 3): for saved notebooks, GitHub and print."""
@@ -140,7 +180,6 @@ class View(anywidget.AnyWidget):
 
 def _answer(widget: View, content: Mapping[str, Any], buffers: list[memoryview]) -> None:
     # A plain function: a bound method here would keep the widget alive through its own callbacks.
-    del buffers
     fields = dict(content)
     kind, rid = fields.pop("kind", None), fields.pop("rid", None)
     if rid is None:
@@ -148,10 +187,12 @@ def _answer(widget: View, content: Mapping[str, Any], buffers: list[memoryview])
     for method in _answering(type(widget)):
         if method.answers_kind == kind:  # type: ignore[attr-defined]
             try:
+                described = fields.pop("arrays", [])
+                if described or buffers:
+                    fields["arrays"] = wire.unpack({"arrays": described, "buffers": buffers})
                 packed = method(widget, **fields)
             except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
-                message = str(error) or type(error).__name__
-                widget.send({"kind": "error", "rid": rid, "message": message})
+                widget.send({"kind": "error", "rid": rid, "message": message_of(error)})
                 return
             outgoing = packed.pop("buffers")
             widget.send({**packed, "kind": kind, "rid": rid}, outgoing)

@@ -79,6 +79,8 @@ class FilterGrid(View):
     """CSS pixels a weight, 0 to 40; 0 (default) fits."""
     selected = traitlets.List(traitlets.Int(min=0)).tag(sync=True)
     """Output channels selected, in the order they were. `list` of `int`."""
+    channel = traitlets.Int(-1, min=-1).tag(sync=True)
+    """Output channel selected last; -1 (default) for none. Setting it selects this one alone."""
     step = traitlets.Int(-1, min=-1).tag(sync=True)
     """Step of the snapshot on show while or after `watch`; -1 (default) is the newest."""
 
@@ -380,6 +382,27 @@ class FilterGrid(View):
                 f"output channels, numbered 0 to {outputs - 1}"
             )
         return chosen
+
+    @traitlets.validate("channel")
+    def _check_channel(self, proposal: dict[str, Any]) -> int:
+        channel: int = proposal["value"]
+        outputs = self._layers[self.layer].shape[0]
+        if channel >= outputs:
+            raise traitlets.TraitError(
+                f"channel must be below {outputs}, the output channels of layer {self.layer!r}; "
+                f"got {channel}"
+            )
+        return channel
+
+    @traitlets.observe("selected")
+    def _name_channel(self, change: dict[str, Any]) -> None:
+        self.channel = change["new"][-1] if change["new"] else -1
+
+    @traitlets.observe("channel")
+    def _select_channel(self, change: dict[str, Any]) -> None:
+        channel = change["new"]
+        if channel != (self.selected[-1] if self.selected else -1):
+            self.selected = [] if channel < 0 else [channel]
 
     @answers("kernel")
     def _exact_kernel(self, output: int, **asked: Any) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 A packed group of arrays is a plain dict: ``arrays`` describes them in order by name, dtype and
 shape, ``buffers`` holds their bytes in the same order. The same dict serves as the value of a
-synced trait and, with its buffers taken out, as a custom message. ``js/shared/wire.ts`` is the
+synced trait and, with its buffers taken out, as a custom message; a question of the browser that
+carries arrays (a drawing, a frame of a camera) has the same form. ``js/shared/wire.ts`` is the
 other half; both are tested against ``tests/fixtures/wire.json``.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -54,13 +56,44 @@ def pack(arrays: Mapping[str, np.ndarray], **fields: Any) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays by name from what `pack` made (bytes, bytearray or memoryview buffers)."""
-    return {
-        entry["name"]: np.frombuffer(buffer, dtype=np.dtype(entry["dtype"]).newbyteorder("<"))
-        .astype(entry["dtype"], copy=False)
-        .reshape(entry["shape"])
-        for entry, buffer in zip(packed["arrays"], packed["buffers"], strict=True)
-    }
+    """Arrays by name from what `pack` made, or the browser (bytes, bytearray, memoryview buffers).
+
+    Raises
+    ------
+    ValueError
+        If descriptions and buffers do not fit together, in number, dtype, shape or bytes.
+    """
+    entries, buffers = packed["arrays"], packed["buffers"]
+    if not isinstance(entries, list) or len(entries) != len(buffers):
+        count = len(entries) if isinstance(entries, list) else repr(entries)
+        raise ValueError(
+            f"expected one buffer an array, got {count} arrays, {len(buffers)} buffers"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for entry, buffer in zip(entries, buffers, strict=True):
+        name, dtype, shape = _described(entry)
+        needed = math.prod(shape) * dtype.itemsize
+        came = memoryview(buffer).nbytes
+        if needed != came:
+            raise ValueError(
+                f"array {name!r}: shape {shape} of {dtype.name} needs {needed} bytes, {came} came"
+            )
+        little = np.frombuffer(buffer, dtype.newbyteorder("<"))
+        arrays[name] = little.astype(dtype, copy=False).reshape(shape)
+    return arrays
+
+
+def _described(entry: Any) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+    """Name, dtype and shape of an array, if its description is one."""
+    fields = entry if isinstance(entry, Mapping) else {}
+    name, dtype, shape = (fields.get(key) for key in ("name", "dtype", "shape"))
+    sized = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    if not isinstance(name, str) or dtype not in DTYPES or not sized:
+        raise ValueError(
+            f"expected an array as name, dtype (one of {', '.join(DTYPES)}) and shape, got "
+            f"{entry!r:.200}"
+        )
+    return name, np.dtype(dtype), tuple(shape or ())
 
 
 def payload_bytes(packed: Mapping[str, Any]) -> int:

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fixtures.networks import IMAGE, SMALL, ZOO, Forward, chain, conv, zoo
-from fixtures.oracle import boxes, mismatches
+from fixtures.oracle import boxes, by_unit, mismatches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from nbviz.analysis.calls import watch_calls
 from nbviz.analysis.layers import Layer, Layers, example_input, record_layers
 from nbviz.analysis.receptive_field import Axis, Box
 
@@ -272,6 +273,133 @@ def test_an_operation_without_a_rule_widens_the_box_and_is_named():
     assert before.exact
     assert not after.exact
     assert layers["last"].box(0, 0) == Box(0, 0, *IMAGE[1:])
+
+
+def units(box: Box) -> set[tuple[int, int]]:
+    return {(r, c) for r in range(box.top, box.bottom) for c in range(box.left, box.right)}
+
+
+def hull(found: list[tuple[int, int]]) -> Box:
+    if not found:
+        return Box(0, 0, 0, 0)
+    rows, cols = zip(*found, strict=True)
+    return Box(min(rows), min(cols), max(rows) + 1, max(cols) + 1)
+
+
+def holds(outer: Box, inner: Box) -> bool:
+    pixels = units(inner)
+    return pixels <= units(outer)
+
+
+@pytest.mark.parametrize("name", ["plain", "skipping stride", "empty windows", "rolled", "windows"])
+def test_units_within_and_covering_a_box_are_those_that_a_loop_over_all_units_finds(name):
+    make, shape = SMALL[name]
+    generator = np.random.default_rng(0)
+    for layer in recorded(make(), shape):
+        field = layer.receptive_field
+        height, width = layer.grid or (1, 1)
+        every = {(r, c): field.clipped(r, c) for r in range(height) for c in range(width)}
+        own = [every[r, c] for r, c in ((0, 0), (height // 2, width // 2), (height - 1, width - 1))]
+        for box in [*own, *random_boxes(generator, 4, *shape[1:]), Box(0, 0, 0, 0)]:
+            within = [unit for unit, seen in every.items() if holds(box, seen)]
+            covering = [unit for unit, seen in every.items() if holds(seen, box)]
+            assert field.units_within(box) == hull(within), (layer.name, box)
+            assert field.units_covering(box) == hull(covering), (layer.name, box)
+
+
+def random_boxes(generator: np.random.Generator, count: int, height: int, width: int) -> list[Box]:
+    found = []
+    for _ in range(count):
+        top, bottom = sorted(generator.choice(height + 1, 2, replace=False))
+        left, right = sorted(generator.choice(width + 1, 2, replace=False))
+        found.append(Box(int(top), int(left), int(bottom), int(right)))
+    return found
+
+
+def test_edges_are_the_boxes_of_all_units():
+    for name in ("plain", "rolled", "empty windows", "signal", "attention"):
+        make, shape = SMALL[name]
+        for layer in recorded(make(), shape):
+            vertical, horizontal = layer.receptive_field.edges()
+            height, width = layer.grid or (1, 1)
+            if vertical.ndim == 2:
+                assert (vertical.shape, horizontal.shape) == ((height, 2), (width, 2))
+                vertical, horizontal = vertical[:, None], horizontal[None]
+            full = (height, width, 2)
+            parts = [np.broadcast_to(part, full) for part in (vertical, horizontal)]
+            assert all(part.dtype == np.int32 for part in parts)
+            tops_first = np.concatenate(parts, -1)[..., [0, 2, 1, 3]]
+            assert np.array_equal(tops_first, boxes(layer)), layer.name
+    first = recorded(*_made("plain"))[0].receptive_field
+    first.edges()[0][:] = -1
+    assert first.clipped(0, 0) == Box(0, 0, 3, 3)
+
+
+FEEDING = [
+    "plain", "dilated", "skipping stride", "transposed", "pools", "adaptive", "upsampled",
+    "shuffled", "padded", "empty windows", "twice", "in place", "in place on a view",
+    "written buffer", "channels last", "branches", "cropped branch", "rolled", "unfolded",
+    "squeeze-excite", "attention", "registers", "classifier", "signal",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FEEDING)
+def test_whatever_feeds_a_unit_is_within_its_box_and_whatever_it_feeds_covers_it(name):
+    torch.manual_seed(0)
+    make, shape = SMALL[name]
+    shape = (*shape[:-2], 12, 10) if name not in FIXED else shape
+    model = make()
+    layers = recorded(model, shape)
+    placed = [layer for layer in layers if layer.grid is not None]
+    for source in placed[:: 1 + len(placed) // 5]:
+        rows, cols = source.grid
+        chosen = [(r, c) for r in sorted({0, rows // 2, rows - 1}) for c in range(0, cols, 3)]
+        for number, reached in fed_by(model, layers, source, chosen).items():
+            seen = source.box(*chosen[number])
+            for layer in placed[placed.index(source) + 1 :]:
+                fed = set(zip(*reached[layer.name].nonzero(), strict=True))
+                assert fed <= units(layer.receptive_field.units_covering(seen)), layer.name
+                for unit in fed:
+                    within = source.receptive_field.units_within(layer.box(*unit))
+                    assert chosen[number] in units(within), (source.name, layer.name, unit)
+
+
+# Their weights hold for one size of image, or they write into a buffer of one size.
+FIXED = {"written buffer", "unfolded", "attention", "registers", "signal"}
+
+
+def fed_by(model, layers, source, chosen) -> dict[int, dict[str, np.ndarray]]:
+    """For each chosen unit of `source`, which units of each layer NaN in it reaches."""
+    batch = example_input(layers.input_shape).repeat(len(chosen), *[1] * len(layers.input_shape))
+    reach: dict[str, np.ndarray] = {}
+
+    def visit(call):
+        layer = layers[call.name]
+        if call.name == source.name:
+            for number, (row, col) in enumerate(chosen):
+                channels_of(call.tensor[number], layer, row, col).fill_(float("nan"))
+        if layer.grid is not None:
+            reach[call.name] = by_unit(call.tensor.isnan().numpy()[:, None], layer)
+
+    with torch.no_grad(), watch_calls(model, visit):
+        model(batch)
+    return {n: {name: found[n] for name, found in reach.items()} for n in range(len(chosen))}
+
+
+def channels_of(values: torch.Tensor, layer: Layer, row: int, col: int) -> torch.Tensor:
+    if layer.layout == "tokens":
+        return values[layer.prefix_tokens + row * layer.grid[1] + col]
+    if layer.layout == "signal":
+        return values[:, col]
+    return values[row, col] if layer.layout == "maps_last" else values[:, row, col]
+
+
+def test_the_oracle_of_feeding_sees_what_is_missed():
+    model = chain(conv(padding=1), conv((4, 4), size=5, padding=2))
+    layers = recorded(model, IMAGE)
+    reached = fed_by(model, layers, layers[0], [(10, 9)])[0]["1"]
+    assert hull(list(zip(*reached.nonzero(), strict=True))) == Box(8, 7, 13, 12)
+    assert layers[1].receptive_field.units_covering(layers[0].box(10, 9)) == Box(8, 7, 13, 12)
 
 
 def test_a_unit_outside_the_grid_is_refused_with_the_grid():

@@ -32,6 +32,8 @@ _FLAGS = [
     "--disable-sync",
     # WebGL drawn in software, where there is no GPU.
     "--enable-unsafe-swiftshader",
+    # Two cameras that show a turning disc and the time; a page's context says whether it may see.
+    "--use-fake-device-for-media-stream=device-count=2,fps=60",
 ]
 
 _HARMLESS = [

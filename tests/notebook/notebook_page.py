@@ -89,6 +89,7 @@ class Notebook:
         theme: Theme = "light",
         viewport: tuple[int, int] = DESKTOP,
         scale: float = 1,
+        camera: bool = True,
     ) -> Notebook:
         """Write the notebook, open it and wait for its kernel.
 
@@ -103,10 +104,14 @@ class Notebook:
             is left to a cell's output.
         scale : float
             Device pixels to a CSS pixel.
+        camera : bool
+            Whether the page may use the browser's two (made-up) cameras.
         """
         self.lab.write_notebook(self.path, cells, kernel)
         size = {"width": viewport[0], "height": viewport[1]}
-        self._options = {"viewport": size, "device_scale_factor": scale}
+        # What is not granted is denied: no dialog asks.
+        granted = ["clipboard-read", "clipboard-write", *(["camera"] if camera else [])]
+        self._options = {"viewport": size, "device_scale_factor": scale, "permissions": granted}
         self.lab.set_setting("@jupyterlab/apputils-extension:themes", theme=_THEMES[theme])
         self._open_page()
         self._wait_theme(theme)

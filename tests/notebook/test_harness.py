@@ -4,10 +4,14 @@ The widget has a canvas painted in a colour of its count, a button that asks Pyt
 count, and a text. It is defined in the notebook's first cell, as somebody's own would be.
 """
 
+import io
+
+import numpy as np
 import pytest
 from browser import PageError
 from ipykernels import ANSWERS_DURING_A_CELL
 from notebook_page import FULL_HD, NARROW, CellError
+from PIL import Image
 
 COUNTER = '''
 import anywidget, traitlets
@@ -71,6 +75,53 @@ class Counter(anywidget.AnyWidget):
 counter = Counter()
 counter
 '''
+RECEIVER = '''
+import anywidget
+
+class Receiver(anywidget.AnyWidget):
+    _esm = """
+    function render({ model, el }) {
+      const host = document.createElement("div");
+      host.setAttribute("data-nbviz-view", "receiver");
+      host.setAttribute("data-lm-suppress-shortcuts", "true");
+      host.dataset.nbvizDrawn = "1";
+      const root = host.attachShadow({ mode: "open" });
+      root.innerHTML = `<canvas width="200" height="60" tabindex="0" style="background: gray">
+        </canvas><button class="open">open</button><button class="camera">camera</button>
+        <input type="file" hidden>`;
+      const [canvas, open, camera, input] = ["canvas", ".open", ".camera", "input"].map(
+        selector => root.querySelector(selector));
+      const say = (...said) => model.send({ said });
+      const take = async (how, file) =>
+        say(how, file.name, file.type, [...new Uint8Array(await file.arrayBuffer())]);
+      open.onclick = () => input.click();
+      input.onchange = () => take("chosen", input.files[0]);
+      canvas.ondragover = e => { e.preventDefault(); canvas.title = "over"; };
+      canvas.ondrop = e => { e.preventDefault(); take("dropped", e.dataTransfer.files[0]); };
+      document.addEventListener("paste", e => take("pasted", e.clipboardData.files[0]));
+      camera.onclick = async () => {
+        try {
+          const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
+          const [track] = stream.getVideoTracks();
+          const devices = await navigator.mediaDevices.enumerateDevices();
+          const cameras = devices.filter(({ kind }) => kind == "videoinput");
+          say("camera", track.getSettings().width, cameras.length);
+          track.stop();
+        } catch (error) { say("camera", error.name) }
+      };
+      el.append(host);
+    }
+    export default { render };
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+        self.on_msg(lambda widget, content, buffers: self.said.append(content["said"]))
+
+receiver = Receiver()
+receiver
+'''
 WAIT_FOR_COUNT = """
 import time
 until = time.monotonic() + 1.5
@@ -124,6 +175,60 @@ def test_mouse_keys_and_scrolling_reach_the_view(counter):
     assert times.shape == (20,)
     assert (times > 0).all()
     assert view.find("div").evaluate("box => box.scrollTop") == 20 * 24
+
+
+def said(notebook, count=1):
+    """What the receiver has told Python, once it is so much."""
+    notebook.wait_python(f"len(receiver.said) == {count}")
+    return notebook.ask("receiver.said")
+
+
+def test_files_reach_the_view_as_a_person_brings_them(open_notebook, tmp_path):
+    notebook = open_notebook([RECEIVER])
+    notebook.run_all()
+    view = notebook.view()
+    path = tmp_path / "of disk.gif"
+    path.write_bytes(b"GIF87a\x01\x00")
+    view.choose_file(path, ".open")
+    view.choose_file(b"PNG", ".open", name="größe.png")
+    assert said(notebook, 2) == [
+        ["chosen", "of disk.gif", "image/gif", [*b"GIF87a\x01\x00"]],
+        ["chosen", "größe.png", "image/png", [*b"PNG"]],
+    ]
+    with view.dragged_file(b"JPEG", "canvas", name="held.jpg"):
+        notebook.wait_for(
+            "document.querySelector(arg).shadowRoot.querySelector('canvas').title",
+            "the file over it",
+            notebook.selector,
+        )
+    view.drop_file(path, "canvas")
+    assert said(notebook, 4)[2:] == [
+        ["dropped", "held.jpg", "image/jpeg", [*b"JPEG"]],
+        ["dropped", "of disk.gif", "image/gif", [*b"GIF87a\x01\x00"]],
+    ]
+
+
+def test_a_picture_is_pasted_where_the_focus_is(open_notebook):
+    notebook = open_notebook([RECEIVER])
+    notebook.run_all()
+    view = notebook.view()
+    view.click(3, 3)
+    pixels = np.arange(27, dtype=np.uint8).reshape(3, 3, 3) * 9
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    view.paste_picture(stream.getvalue())
+    [how, _, kind, data] = said(notebook)[0]
+    assert (how, kind) == ("pasted", "image/png")
+    pasted = np.asarray(Image.open(io.BytesIO(bytes(data))).convert("RGB"))
+    np.testing.assert_array_equal(pasted, pixels)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_page_sees_a_camera_only_where_it_may(open_notebook, allowed):
+    notebook = open_notebook([RECEIVER], camera=allowed)
+    notebook.run_all()
+    notebook.view().find(".camera").click()
+    assert said(notebook) == [["camera", 640, 2] if allowed else ["camera", "NotAllowedError"]]
 
 
 def test_two_views_of_one_widget_are_told_apart_and_counted(counter):

@@ -47,6 +47,11 @@ _FRAMES = """(element, [step, frames]) => new Promise(resolve => {
   });
 })"""
 SCROLL = "(element, frame) => { element.scrollTop += 24; }"
+_COPY_PICTURE = """async text => {
+  const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0));
+  const picture = new Blob([bytes], { type: 'image/png' });
+  await navigator.clipboard.write([new ClipboardItem({ 'image/png': picture })]);
+}"""
 
 
 class View:
@@ -147,6 +152,64 @@ class View:
         """Press keys, such as "ArrowRight", in whatever has the focus."""
         for key in keys:
             self.notebook.page.keyboard.press(key)
+
+    def choose_file(
+        self, file: Path | bytes, selector: str = "button", *, name: str = "picture.png"
+    ) -> None:
+        """Choose a file, or `bytes` under a `name`, in the dialog that an element's click opens."""
+        with self.notebook.page.expect_file_chooser() as chooser:
+            self.find(selector).first.click()
+        chooser.value.set_files(self._on_disk(file, name))
+
+    def drop_file(
+        self, file: Path | bytes, selector: str | None = None, *, name: str = "picture.png"
+    ) -> None:
+        """Drag a file from outside the browser over an element (or the view) and let it go."""
+        with self.dragged_file(file, selector, name=name):
+            pass
+
+    @contextmanager
+    def dragged_file(
+        self, file: Path | bytes, selector: str | None = None, *, name: str = "picture.png"
+    ) -> Iterator[None]:
+        """Hold a file over the middle of an element (or the view); it drops after the block."""
+        target = self.find(selector).first if selector else self.host
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        if box is None:
+            raise RuntimeError(
+                f"{selector or 'the view'!r} of view {self.index} is not on the page"
+            )
+        page = self.notebook.page
+        session = page.context.new_cdp_session(page)
+        path = str(self._on_disk(file, name))
+        drag = {
+            "x": box["x"] + box["width"] / 2,
+            "y": box["y"] + box["height"] / 2,
+            "data": {"items": [], "files": [path], "dragOperationsMask": 1},
+        }
+        try:
+            session.send("Input.dispatchDragEvent", {"type": "dragEnter", **drag})
+            session.send("Input.dispatchDragEvent", {"type": "dragOver", **drag})
+            yield
+            session.send("Input.dispatchDragEvent", {"type": "dragOver", **drag})
+            session.send("Input.dispatchDragEvent", {"type": "drop", **drag})
+        finally:
+            session.detach()
+
+    def paste_picture(self, png: bytes) -> None:
+        """Put a PNG into the clipboard and paste it into whatever has the focus."""
+        self.notebook.page.evaluate(_COPY_PICTURE, base64.b64encode(png).decode())
+        self.press("Control+V")
+
+    def _on_disk(self, file: Path | bytes, name: str) -> Path:
+        if not isinstance(file, bytes):
+            return file
+        # It stays: the page may read it long after it was dropped.
+        path = self.notebook.lab.folder / "files" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(file)
+        return path
 
     # Timing
 

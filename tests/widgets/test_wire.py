@@ -40,3 +40,27 @@ def test_what_no_typed_array_holds_is_refused(dtype):
 def test_payload_is_counted():
     packed = wire.pack({"a": np.zeros(3, np.float32), "b": np.zeros(5, np.uint8)})
     assert wire.payload_bytes(packed) == 17
+
+
+GOOD = {"name": "a", "dtype": "uint8", "shape": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "buffers", "message"),
+    [
+        ([GOOD], [], "expected one buffer an array, got 1 arrays, 0 buffers"),
+        ([], [b"123456"], "expected one buffer an array, got 0 arrays, 1 buffers"),
+        ("arrays", [b"123456"], "expected one buffer an array, got 'arrays'"),
+        ([GOOD], [b"12345"], r"array 'a': shape \(2, 3\) of uint8 needs 6 bytes, 5 came"),
+        ([{**GOOD, "shape": [-1, 3]}], [b"123456"], "expected an array as name, dtype"),
+        ([{**GOOD, "shape": 6}], [b"123456"], "expected an array as name, dtype"),
+        ([{**GOOD, "shape": [6.0]}], [b"123456"], "expected an array as name, dtype"),
+        ([{**GOOD, "dtype": "object"}], [b"123456"], "one of int8, uint8"),
+        ([{**GOOD, "dtype": "O"}], [b"123456"], "one of int8, uint8"),
+        ([{**GOOD, "name": 3}], [b"123456"], "expected an array as name, dtype"),
+        (["a"], [b"123456"], "expected an array as name, dtype"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(entries, buffers, message):
+    with pytest.raises(ValueError, match=message):
+        wire.unpack({"arrays": entries, "buffers": buffers})

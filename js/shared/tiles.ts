@@ -65,8 +65,9 @@ export function makeLayout(input: LayoutInput): Layout {
   const panelWidth = kernelWidth * scaleX;
   const panelHeight = kernelHeight * scaleY;
   const panelGap = matrix ? (panelWidth < px(8) ? 1 : px(1)) : px(2);
-  const stripGap = matrix ? (panelHeight < px(8) ? 1 : px(2)) : px(6);
   const stripWidth = panels * panelWidth + (panels - 1) * panelGap;
+  const tight = matrix ? panelHeight < px(8) : stripWidth < px(22);
+  const stripGap = tight ? 1 : matrix ? px(2) : px(6);
   const caption = !matrix && stripWidth >= px(22) ? px(14) : 0;
   // In a gallery just enough that the frame of a selected kernel at the edge is not cut.
   const margin = px(3);

@@ -1,0 +1,101 @@
+/** Draws single maps into canvases, and keeps what it drew for as long as it stays the same. */
+
+import {
+  differencePixels,
+  levelPixels,
+  type Maps,
+  paintDifference,
+  paintMap,
+  type Tone,
+} from "./maps.ts";
+
+/** What a tile shows: a picture's map, or the difference of two. */
+export type Face = 0 | 1 | "difference";
+
+const TILES_KEPT = 400;
+
+export class Painter {
+  readonly #patch = document.createElement("canvas");
+  readonly #tiles = new Map<string, HTMLCanvasElement>();
+  #maps: Maps | null = null;
+  #tone = "";
+
+  draw(
+    context: CanvasRenderingContext2D,
+    maps: Maps,
+    face: Face,
+    channel: number,
+    tone: Tone,
+    x: number,
+    y: number,
+    width: number,
+    height: number,
+  ): void {
+    const shrunk = width < maps.columns || height < maps.rows;
+    if (!shrunk) {
+      this.#fill(maps, face, channel, tone);
+      context.imageSmoothingEnabled = false;
+      context.drawImage(this.#patch, x, y, width, height);
+      return;
+    }
+    this.#forgetOld(maps, tone);
+    const key = `${channel} ${face} ${width} ${height}`;
+    let tile = this.#tiles.get(key);
+    if (!tile) {
+      this.#fill(maps, face, channel, tone);
+      tile = document.createElement("canvas");
+      tile.width = width;
+      tile.height = height;
+      const own = tile.getContext("2d");
+      if (!own) return;
+      own.imageSmoothingQuality = "medium";
+      own.drawImage(this.#patch, 0, 0, width, height);
+      if (this.#tiles.size >= TILES_KEPT) this.#tiles.clear();
+      this.#tiles.set(key, tile);
+    }
+    context.drawImage(tile, x, y);
+  }
+
+  #forgetOld(maps: Maps, tone: Tone): void {
+    const { normalise, centred, gamma, boost, colours } = tone;
+    const key = `${normalise} ${centred} ${gamma} ${boost} ${colours[0]} ${colours[255]}`;
+    if (maps === this.#maps && key === this.#tone) return;
+    this.#maps = maps;
+    this.#tone = key;
+    this.#tiles.clear();
+  }
+
+  #fill(maps: Maps, face: Face, channel: number, tone: Tone): void {
+    const patch = this.#patch;
+    if (patch.width !== maps.columns) patch.width = maps.columns;
+    if (patch.height !== maps.rows) patch.height = maps.rows;
+    const own = patch.getContext("2d");
+    if (!own) throw new Error("this browser gave no canvas to draw on");
+    const image = own.createImageData(maps.columns, maps.rows);
+    const pixels = new Uint32Array(image.data.buffer);
+    if (face === "difference") {
+      paintDifference(maps, channel, differencePixels(maps, channel, tone), pixels);
+    } else paintMap(maps, face, channel, levelPixels(maps, channel, tone), pixels);
+    own.putImageData(image, 0, 0);
+  }
+}
+
+/** Set a canvas to a size in CSS pixels and give its context, scaled so that one unit is one of them. */
+export function sized(
+  canvas: HTMLCanvasElement,
+  width: number,
+  height: number,
+): CanvasRenderingContext2D {
+  const density = window.devicePixelRatio || 1;
+  const across = Math.max(1, Math.round(width * density));
+  const down = Math.max(1, Math.round(height * density));
+  if (canvas.width !== across) canvas.width = across;
+  if (canvas.height !== down) canvas.height = down;
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser gave no canvas to draw on");
+  context.setTransform(density, 0, 0, density, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}

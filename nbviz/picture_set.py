@@ -1,0 +1,199 @@
+"""Pictures by number, with their labels, however they were given.
+
+One picture, a list, an array of many, a torch `Dataset` or a Hugging Face data set all become a
+`PictureSet`; nothing is read before it is asked for. What a picture may be is what
+`Network.prepare` takes, and the path of an image file.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from nbviz.picture_files import read_picture
+
+_IMAGE_KEYS = ("image", "img", "pixel_values", "images")
+_LABEL_KEYS = ("label", "labels", "fine_label", "class", "target")
+
+
+class PictureSet:
+    """Pictures by number, and their labels.
+
+    Parameters
+    ----------
+    pictures : object
+        One picture: a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), a float tensor
+        (C, H, W) or (1, C, H, W), or the path of a file. Many: a sequence of these, a uint8 array
+        (N, H, W) or (N, H, W, 3), a float tensor (N, C, H, W), or anything with ``len`` and
+        numbers (a torch `Dataset`, a Hugging Face data set), whose items may be pairs (picture,
+        label) or mappings with such entries.
+    labels : sequence of int or str, optional
+        One a picture (None for none); else taken from the items.
+
+    Raises
+    ------
+    TypeError
+        If it is nothing of these, or a label is no class number and no name.
+    ValueError
+        If there is no picture, or not one label a picture.
+
+    Examples
+    --------
+    >>> pictures = PictureSet(np.zeros((5, 8, 8), np.uint8), labels=[0, 1, 2, 3, 4])
+    >>> len(pictures), pictures.picture(1).shape, pictures.label(1)
+    (5, (8, 8), 1)
+    """
+
+    def __init__(self, pictures: Any, labels: Sequence[Any] | None = None) -> None:
+        self._items: Any = [pictures] if _is_one(pictures) else pictures
+        countable = hasattr(self._items, "__len__") and hasattr(self._items, "__getitem__")
+        if not countable or isinstance(self._items, bytes | bytearray | memoryview):
+            raise TypeError(
+                f"expected a picture, or pictures that have a length and numbers, got "
+                f"{type(pictures).__name__}; pass the path of a file, or a list of some of the "
+                f"items of an iterable"
+            )
+        if isinstance(self._items, Mapping):
+            raise TypeError(
+                "expected a picture or a sequence of pictures, got a mapping; pass the list of "
+                "its pictures, or one entry"
+            )
+        if len(self._items) == 0:
+            raise ValueError("expected at least one picture, got none")
+        self._labels: Any = (
+            _column_of_labels(self._items)
+            if labels is None
+            else _given_labels(labels, len(self._items))
+        )
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are there, seen by the first picture."""
+        return self.label(0) is not None
+
+    def picture(self, number: int) -> Any:
+        """A picture as `Network.prepare` takes it.
+
+        Raises
+        ------
+        IndexError
+            If there is no such number.
+        """
+        image = self._item(number)[0]
+        if isinstance(image, str | Path):
+            path = Path(image).expanduser()
+            return read_picture(path.read_bytes(), path.name)
+        return image
+
+    def __getitem__(self, number: int) -> Any:
+        """The same as `picture`."""
+        return self.picture(number)
+
+    def subset(self, numbers: Sequence[int]) -> Sequence[Any]:
+        """Some of the pictures, none of which is read before it is asked for."""
+        return _Subset(self, numbers)
+
+    def numbers_by_class(self, most: int = 2000) -> tuple[list[int], list[int]]:
+        """Numbers of pictures whose label is a class number, and these labels.
+
+        Of a data set that tells labels only with its pictures, at most so many are looked at,
+        spread evenly over it.
+        """
+        step = 1 if self._labels is not None else -(-len(self) // most)
+        found = [(number, self.label(number)) for number in range(0, len(self), step)]
+        known = [(number, label) for number, label in found if isinstance(label, int)]
+        return [number for number, _ in known], [label for _, label in known]
+
+    def label(self, number: int) -> int | str | None:
+        """Its label, None if it has none."""
+        value: Any = self._item(number)[1] if self._labels is None else self._labels[number]
+        return _as_label(value)
+
+    def _item(self, number: int) -> tuple[Any, Any]:
+        if not 0 <= number < len(self):
+            raise IndexError(
+                f"expected the number of a picture from 0 to {len(self) - 1}, got {number}"
+            )
+        item = self._items[number]
+        if isinstance(item, Mapping):
+            image = next((item[key] for key in _IMAGE_KEYS if key in item), None)
+            if image is None:
+                raise TypeError(
+                    f"expected items with one of {', '.join(_IMAGE_KEYS)}, got {sorted(item)}; "
+                    "pass the pictures themselves"
+                )
+            return image, next((item[key] for key in _LABEL_KEYS if key in item), None)
+        if isinstance(item, tuple | list) and len(item) >= 2:
+            return item[0], item[1]
+        return item, None
+
+
+class _Subset(Sequence[Any]):
+    def __init__(self, pictures: PictureSet, numbers: Sequence[int]) -> None:
+        self._pictures, self._numbers = pictures, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._pictures.picture(self._numbers[index])
+
+
+def _as_label(value: Any) -> int | str | None:
+    """A label as a plain number or name, None if it is neither (a box, a mask, a caption each)."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return int(operator.index(value.item() if hasattr(value, "item") else value))
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _given_labels(labels: Any, count: int) -> list[Any]:
+    single = isinstance(labels, str | Mapping) or not hasattr(labels, "__iter__")
+    listed = labels.tolist() if hasattr(labels, "tolist") else [] if single else list(labels)
+    if single or not isinstance(listed, list):
+        raise TypeError(f"expected a list of labels, one a picture, got {labels!r:.80}")
+    if len(listed) != count:
+        raise ValueError(
+            f"expected one label a picture, got {len(listed)} labels for {count} pictures"
+        )
+    for number, value in enumerate(listed):
+        if value is not None and _as_label(value) is None:
+            raise TypeError(
+                f"expected labels as class numbers (int) or names (str), got {value!r:.80} for "
+                f"picture {number}; convert them, or leave labels out"
+            )
+    return listed
+
+
+def _column_of_labels(items: Any) -> Any:
+    """Labels that a data set of torchvision or Hugging Face has apart from its pictures."""
+    if getattr(items, "target_transform", None) is not None:
+        return None  # the items' own labels are others
+    labels: Any = getattr(items, "targets", None)
+    if labels is None:
+        columns = getattr(items, "column_names", None) or ()
+        name = next((key for key in _LABEL_KEYS if key in columns), None)
+        labels = None if name is None else items[name]
+    fits = hasattr(labels, "__getitem__") and hasattr(labels, "__len__")
+    return labels if fits and len(labels) == len(items) else None
+
+
+def _is_one(pictures: Any) -> bool:
+    if isinstance(pictures, Image.Image | str | Path):
+        return True
+    if isinstance(pictures, Tensor):
+        return pictures.ndim < 4 or len(pictures) == 1
+    if isinstance(pictures, np.ndarray):
+        return pictures.ndim in (0, 2) or (pictures.ndim == 3 and pictures.shape[2] in (3, 4))
+    return False
