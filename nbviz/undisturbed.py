@@ -36,11 +36,14 @@ class ModelState:
         How many `undisturbed` contexts the holder of the lock is in.
     recorded : dict
         What was worked out about the model, by key; holds no reference to the model.
+    tables : pair of list
+        Types of the attributes of all modules as last seen, and which of them are tables.
     """
 
     lock: Any = field(default_factory=threading.RLock)
     depth: int = 0
     recorded: dict[Any, Any] = field(default_factory=dict)
+    tables: tuple[list[type], list[bool]] = field(default_factory=lambda: ([], []))
 
 
 _states: MutableMapping[nn.Module, ModelState] = WeakIdKeyDictionary()
@@ -139,7 +142,7 @@ class _Snapshot:
         # where it is no plain attribute, whatever stands for it is asked
         self._training = [a for a in attributes if a.get("training")]
         self._asked = [(m, m.training) for m in self._modules if "training" not in vars(m)]
-        self._tables = _Tables(self._attributes.values)
+        self._tables = _Tables(self._attributes.values, state_of(model))
         own = [module._parameters.values() for module in self._modules]
         self._parameters = [p for parameters in own for p in parameters if p is not None]
         self._requires_grad = [p.requires_grad for p in self._parameters]
@@ -204,10 +207,14 @@ class _Attributes:
 class _Tables:
     """The entries of dictionaries, sets and lists; of most modules nearly all are empty."""
 
-    def __init__(self, values: Sequence[Any]) -> None:
-        types = list(map(type, values))
-        kinds = {kind for kind in set(types) if issubclass(kind, dict | set | list)}
-        self._all = list(compress(values, map(kinds.__contains__, types)))
+    def __init__(self, values: Sequence[Any], state: ModelState) -> None:
+        types: list[type] = list(map(type, values))
+        known, are_tables = state.tables
+        if types != known:
+            kinds = {kind for kind in set(types) if issubclass(kind, dict | set | list)}
+            are_tables = list(map(kinds.__contains__, types))
+            state.tables = (types, are_tables)
+        self._all = list(compress(values, are_tables))
         self._sizes = list(map(len, self._all))
         filled = list(compress(self._all, self._sizes))
         self._dicts = [(table, dict(table)) for table in filled if isinstance(table, dict)]
@@ -241,10 +248,12 @@ class _Tables:
         )
 
 
-# Small buffers of these are copied and compared many at once.
+# Small buffers of these are copied and compared many at once: so many that torch does it on one
+# thread, as waking another takes longer.
 _PLAIN_DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 _PLAIN_DTYPES |= {torch.int64, torch.int32, torch.uint8, torch.bool}
-_SMALL = 65536
+_SMALL = 2048
+_TOGETHER = 15
 
 
 class _Buffers:
@@ -271,8 +280,10 @@ class _Buffers:
                     self._single.append((buffer, buffer.detach().clone()))
             self._groups = [
                 (group, [buffer.shape for buffer in group], _joined(group))
-                for (_, device, _), group in small.items()
+                for (_, device, _), alike in small.items()
                 if device.type != "meta"
+                for start in range(0, len(alike), _TOGETHER)
+                for group in [alike[start : start + _TOGETHER]]
             ]
 
     def restore(self) -> None:

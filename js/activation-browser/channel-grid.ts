@@ -3,7 +3,7 @@
 import { colormapPixels } from "../shared/colormaps.ts";
 import { TileGrid } from "../shared/tile-grid.ts";
 import type { View } from "../shared/view.ts";
-import { type Maps, spotOf, summaryOf, type Tone } from "./maps.ts";
+import { isDead, type Maps, spotOf, summaryOf, type Tone } from "./maps.ts";
 import type { Face, Painter } from "./painter.ts";
 import type { Box, State } from "./state.ts";
 
@@ -73,7 +73,7 @@ export class ChannelGrid {
     this.#maps = maps;
     const faces = facesOf(maps, content.side);
     const difference = differenceTone(tone);
-    const summary = summaryOf(maps);
+    const odd = maps.sides.some((side) => side.nonfinite !== null);
     const { width, height } = this.#tileSize(content, faces.length);
     this.size = width;
     this.#tiles.draw({
@@ -85,12 +85,13 @@ export class ChannelGrid {
       maxHeight: MAX_HEIGHT,
       subject: `${state.layer} ${state.kind}`,
       chosen: new Set([content.channel]),
+      version: [maps, tone.colours, ...Object.values(content).map(plain)],
       caption: (channel) =>
         [
           state.labels[channel] ?? String(channel),
           content.pinned.has(channel) ? " ◆" : "",
-          summary.dead[channel] ? " ∅" : "",
-          summary.nonfinite[channel] ? " ✕" : "",
+          isDead(maps, channel) ? " ∅" : "",
+          odd && summaryOf(maps, channel).nonfinite > 0 ? " ✕" : "",
         ].join(""),
       paint: (context, channel, panel, x, y, wide, tall) => {
         const face = faces[panel] as Face;
@@ -163,4 +164,14 @@ function markUnits(
   if (unit && unit[0] < maps.rows && unit[1] < maps.columns) {
     draw([unit[0], unit[1], unit[0] + 1, unit[1] + 1], []);
   }
+}
+
+/** What two contents can be compared by: maps are compared as they are, the rest by its text. */
+function plain(value: ChannelContent[keyof ChannelContent]): string {
+  if (value instanceof Uint16Array) return value.join();
+  if (value instanceof Set) return [...value].join();
+  if (typeof value !== "object" || Array.isArray(value)) return String(value);
+  if (value === null || "state" in value) return "";
+  const { normalise, centred, gamma, boost } = value as Tone;
+  return `${normalise} ${centred} ${gamma} ${boost}`;
 }

@@ -15,6 +15,7 @@ import { Lens } from "./lens.ts";
 import {
   boxOf,
   decodeMaps,
+  isDead,
   type Maps,
   peakOf,
   sortedChannels,
@@ -300,8 +301,8 @@ class ActivationBrowserView {
       ` ${text}`,
     ]);
     const notes = [this.get("picture").note ?? "", state.note];
-    const summary = summaryOf(maps);
-    const dead = summary.dead.reduce((sum, one) => sum + one, 0);
+    let dead = 0;
+    for (let i = 0; i < maps.channels; i++) dead += isDead(maps, i) ? 1 : 0;
     if (dead > 0) {
       notes.push(
         `${dead} of ${maps.channels} ${dead === 1 ? "channel is" : "channels are"} the same everywhere (∅)${this.get("hide_dead") ? ", hidden" : ""}.`,
@@ -438,7 +439,7 @@ class ActivationBrowserView {
     this.set({ channel });
     const maps = this.#maps;
     if (!maps) return;
-    const peak = summaryOf(maps).peak[channel] as number;
+    const { peak } = summaryOf(maps, channel);
     const name = maps.state.labels[channel] ?? `channel ${channel}`;
     this.view.announce(`${name}, peak ${peak.toPrecision(3)}`);
   }

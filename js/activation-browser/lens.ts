@@ -3,7 +3,7 @@
 import { element } from "../shared/controls.ts";
 import { outline } from "../shared/tile-grid.ts";
 import type { Answer, Requests } from "../shared/wire.ts";
-import { boxOf, type Maps, summaryOf, type Tone, valueAt } from "./maps.ts";
+import { boxOf, isDead, type Maps, summaryOf, type Tone, valueAt } from "./maps.ts";
 import { type Face, type Painter, sized } from "./painter.ts";
 import type { PicturePane } from "./picture.ts";
 
@@ -246,20 +246,20 @@ export class Lens {
     this.#readout.textContent = unit
       ? this.#read(content, [unit[0], unit[1]])
       : "Point at a unit to read it; click to see how its value came about.";
-    const summary = summaryOf(maps);
+    const summary = summaryOf(maps, channel);
     const number = (value: number) => (Number.isFinite(value) ? value.toPrecision(3) : "none");
     const rows: [string, string][] = single
       ? []
       : [
-          ["peak", number(summary.peak[channel] as number)],
-          ["mean", number(summary.mean[channel] as number)],
-          ["zeros", `${Math.round(100 * (summary.sparsity[channel] as number))} %`],
+          ["peak", number(summary.peak)],
+          ["mean", number(summary.mean)],
+          ["zeros", `${Math.round(100 * summary.sparsity)} %`],
         ];
     if (maps.sides.length > 1) {
-      rows.push(["mean |A − B|", number(summary.difference[channel] as number)]);
+      rows.push(["mean |A − B|", number(summary.difference)]);
     }
-    if (summary.dead[channel]) rows.push(["marks", "dead: the same everywhere"]);
-    const odd = summary.nonfinite[channel] as number;
+    if (isDead(maps, channel)) rows.push(["marks", "dead: the same everywhere"]);
+    const odd = summary.nonfinite;
     if (odd > 0) rows.push(["hatched", `${odd} values are NaN or infinite`]);
     for (const [side, tokens] of maps.prefix.entries()) {
       for (let token = 0; token < (tokens.shape[0] as number); token++) {

@@ -98,54 +98,37 @@ export function boxOf(maps: Maps, row: number, column: number): Box | null {
   return [at(start), at(start + 1), at(start + 2), at(start + 3)];
 }
 
+/** What can be read off one channel, to the levels sent, of side A. */
 export interface Summary {
-  /** of side A, to the levels sent */
-  mean: Float64Array;
-  peak: Float64Array;
+  mean: number;
+  peak: number;
   /** share of zeros */
-  sparsity: Float64Array;
-  /** mean size of A − B; zeros without B */
-  difference: Float64Array;
-  /** every value the same, in all pictures on show */
-  dead: Uint8Array;
+  sparsity: number;
+  /** mean size of A − B; 0 without B */
+  difference: number;
   /** values that are no numbers */
-  nonfinite: Uint32Array;
+  nonfinite: number;
 }
 
-const summaries = new WeakMap<Maps, Summary>();
-
-/** What channels are sorted and marked by, read off the maps themselves. */
-export function summaryOf(maps: Maps): Summary {
-  const known = summaries.get(maps);
-  if (known) return known;
-  const { channels } = maps;
-  const summary: Summary = {
-    mean: new Float64Array(channels),
-    peak: new Float64Array(channels),
-    sparsity: new Float64Array(channels),
-    difference: new Float64Array(channels),
-    dead: new Uint8Array(channels),
-    nonfinite: new Uint32Array(channels),
-  };
-  for (let channel = 0; channel < channels; channel++) summarise(maps, channel, summary);
-  summaries.set(maps, summary);
-  return summary;
+/** Whether a channel is the same everywhere, in all pictures on show. */
+export function isDead(maps: Maps, channel: number): boolean {
+  return maps.low[channel] === maps.high[channel] && maps.rows * maps.columns > 1;
 }
 
-function summarise(maps: Maps, channel: number, summary: Summary): void {
+export function summaryOf(maps: Maps, channel: number): Summary {
   const [a, b] = maps.sides as [Side, Side | undefined];
   const area = maps.rows * maps.columns;
   const low = maps.low[channel] as number;
   const span = (maps.high[channel] as number) - low;
   const zero = span > 0 ? Math.round((-low / span) * LEVELS) : low === 0 ? 0 : -1;
+  const start = channel * area;
   let sum = 0;
   let most = -1;
   let zeros = 0;
   let apart = 0;
   let counted = 0;
-  const start = channel * area;
   for (let i = start; i < start + area; i++) {
-    if (!isFiniteAt(a, i)) continue;
+    if (a.nonfinite !== null && !isFiniteAt(a, i)) continue;
     const q = a.values[i] as number;
     counted += 1;
     sum += q;
@@ -153,13 +136,14 @@ function summarise(maps: Maps, channel: number, summary: Summary): void {
     if (q === zero) zeros += 1;
     if (b) apart += Math.abs(q - (b.values[i] as number));
   }
-  const each = counted > 0 ? span / LEVELS / counted : 0;
-  summary.mean[channel] = counted > 0 ? low + sum * each : Number.NaN;
-  summary.peak[channel] = counted > 0 ? low + (most / LEVELS) * span : Number.NaN;
-  summary.sparsity[channel] = counted > 0 ? zeros / counted : Number.NaN;
-  summary.difference[channel] = apart * each;
-  summary.dead[channel] = span === 0 && area > 1 ? 1 : 0;
-  summary.nonfinite[channel] = area - counted;
+  const each = span / LEVELS / counted;
+  return {
+    mean: counted > 0 ? low + sum * each : Number.NaN,
+    peak: counted > 0 ? low + (most / LEVELS) * span : Number.NaN,
+    sparsity: counted > 0 ? zeros / counted : Number.NaN,
+    difference: counted > 0 ? apart * each : 0,
+    nonfinite: area - counted,
+  };
 }
 
 /** Channels in the order of `sort`, largest first, ties by number; `byClass` is what "class" sorts by. */
@@ -170,15 +154,13 @@ export function sortedChannels(
   hideDead: boolean,
 ): Uint16Array {
   const order = Array.from({ length: maps.channels }, (_, i) => i);
-  const summary = sort === "index" && !hideDead ? null : summaryOf(maps);
-  const keys = sort === "index" ? null : sort === "class" ? byClass : (summary?.[sort] ?? null);
-  const kept = hideDead ? order.filter((i) => summary?.dead[i] === 0) : order;
-  if (keys) {
-    const key = (i: number) => {
-      const value = keys[i] as number;
-      return Number.isNaN(value) ? Number.NEGATIVE_INFINITY : value;
-    };
-    kept.sort((i, j) => key(j) - key(i) || i - j);
+  const kept = hideDead ? order.filter((i) => !isDead(maps, i)) : order;
+  if (sort !== "index" && (sort !== "class" || byClass)) {
+    const keys = order.map((i) => {
+      const key = sort === "class" ? (byClass?.[i] as number) : summaryOf(maps, i)[sort];
+      return Number.isNaN(key) ? Number.NEGATIVE_INFINITY : key;
+    });
+    kept.sort((i, j) => (keys[j] as number) - (keys[i] as number) || i - j);
   }
   return Uint16Array.from(kept);
 }
@@ -237,12 +219,15 @@ function tonePixels(own: Range, range: Range, tone: Tone, levels = 256): Uint32A
   const most = Math.max(Math.abs(place(own.low)), Math.abs(place(own.high)));
   const full = centred ? 0.5 : 1;
   const gain = most > 0 ? (most / full) ** -tone.boost : 1;
-  return Uint32Array.from({ length: levels }, (_, q) => {
+  const pixels = new Uint32Array(levels);
+  for (let q = 0; q < levels; q++) {
     // A constant layer has no range: it stands at the middle of the map, or its foot.
     let t = span > 0 ? place(own.low + (q / (levels - 1)) * (own.high - own.low)) * gain : 0;
-    t = (Math.sign(t) * Math.min(1, Math.abs(t) / full) ** tone.gamma * full + shift) * 255;
-    return tone.colours[Math.max(0, Math.min(255, Math.round(t)))] as number;
-  });
+    const size = Math.min(1, Math.abs(t) / full);
+    t = Math.sign(t) * (tone.gamma === 1 ? size : size ** tone.gamma) * full + shift;
+    pixels[q] = tone.colours[Math.max(0, Math.min(255, Math.round(t * 255)))] as number;
+  }
+  return pixels;
 }
 
 const HATCH_DARK = 0xff282828;
@@ -309,4 +294,39 @@ export function peakOf(maps: Maps, channel: number): [number, number] {
     if (q > most && isFiniteAt(side, channel * area + i)) [best, most] = [i, q];
   }
   return [Math.floor(best / maps.columns), best % maps.columns];
+}
+
+const shrunkOf = new WeakMap<Maps, Maps>();
+
+/** Maps of which every `factor` x `factor` units are averaged into one; those that hold NaN stay as they are. */
+export function shrunk(maps: Maps, factor: number): Maps {
+  if (factor < 2 || maps.sides.some((side) => side.nonfinite !== null)) return maps;
+  const columns = Math.ceil(maps.columns / factor);
+  const known = shrunkOf.get(maps);
+  if (known?.columns === columns) return known;
+  const rows = Math.ceil(maps.rows / factor);
+  const sides = maps.sides.map(({ values }) => {
+    const small = new Uint8Array(maps.channels * rows * columns);
+    let at = 0;
+    for (let channel = 0; channel < maps.channels; channel++) {
+      for (let row = 0; row < rows; row++) {
+        const top = (channel * maps.rows + row * factor) * maps.columns;
+        const tall = Math.min(factor, maps.rows - row * factor);
+        for (let column = 0; column < columns; column++) {
+          const left = column * factor;
+          const wide = Math.min(factor, maps.columns - left);
+          let sum = 0;
+          for (let y = 0; y < tall; y++) {
+            const line = top + y * maps.columns + left;
+            for (let x = 0; x < wide; x++) sum += values[line + x] as number;
+          }
+          small[at++] = sum / (tall * wide) + 0.5;
+        }
+      }
+    }
+    return { values: small, nonfinite: null };
+  });
+  const made = { ...maps, rows, columns, sides };
+  shrunkOf.set(maps, made);
+  return made;
 }

@@ -6,6 +6,7 @@ import {
   type Maps,
   paintDifference,
   paintMap,
+  shrunk,
   type Tone,
 } from "./maps.ts";
 
@@ -16,6 +17,7 @@ const TILES_KEPT = 400;
 
 export class Painter {
   readonly #patch = document.createElement("canvas");
+  readonly #single = new Uint32Array(1);
   readonly #tiles = new Map<string, HTMLCanvasElement>();
   #maps: Maps | null = null;
   #tone = "";
@@ -31,8 +33,15 @@ export class Painter {
     width: number,
     height: number,
   ): void {
-    const shrunk = width < maps.columns || height < maps.rows;
-    if (!shrunk) {
+    if (maps.rows * maps.columns === 1) {
+      // Thousands of single values are filled quicker than drawn.
+      paintFace(maps, face, channel, tone, this.#single);
+      const bytes = new Uint8Array(this.#single.buffer);
+      context.fillStyle = `rgb(${bytes[0]} ${bytes[1]} ${bytes[2]})`;
+      context.fillRect(x, y, width, height);
+      return;
+    }
+    if (width >= maps.columns && height >= maps.rows) {
       this.#fill(maps, face, channel, tone);
       context.imageSmoothingEnabled = false;
       context.drawImage(this.#patch, x, y, width, height);
@@ -42,7 +51,7 @@ export class Painter {
     const key = `${channel} ${face} ${width} ${height}`;
     let tile = this.#tiles.get(key);
     if (!tile) {
-      this.#fill(maps, face, channel, tone);
+      this.#fill(shrunk(maps, Math.floor(maps.columns / width)), face, channel, tone);
       tile = document.createElement("canvas");
       tile.width = width;
       tile.height = height;
@@ -72,12 +81,15 @@ export class Painter {
     const own = patch.getContext("2d");
     if (!own) throw new Error("this browser gave no canvas to draw on");
     const image = own.createImageData(maps.columns, maps.rows);
-    const pixels = new Uint32Array(image.data.buffer);
-    if (face === "difference") {
-      paintDifference(maps, channel, differencePixels(maps, channel, tone), pixels);
-    } else paintMap(maps, face, channel, levelPixels(maps, channel, tone), pixels);
+    paintFace(maps, face, channel, tone, new Uint32Array(image.data.buffer));
     own.putImageData(image, 0, 0);
   }
+}
+
+function paintFace(maps: Maps, face: Face, channel: number, tone: Tone, pixels: Uint32Array): void {
+  if (face === "difference") {
+    paintDifference(maps, channel, differencePixels(maps, channel, tone), pixels);
+  } else paintMap(maps, face, channel, levelPixels(maps, channel, tone), pixels);
 }
 
 /** Set a canvas to a size in CSS pixels and give its context, scaled so that one unit is one of them. */

@@ -29,7 +29,7 @@ function line(guess: Guess): HTMLElement {
   const bar = element("span", { class: "fill" });
   bar.style.width = `${Math.max(0, Math.min(100, 100 * guess.probability))}%`;
   const name = element("th", { scope: "row" }, guess.name);
-  name.title = `${guess.name} (class ${guess.index}), logit ${guess.logit.toPrecision(4)}`;
+  name.title = `${guess.name} (class ${guess.index}), logit ${Number(guess.logit).toPrecision(4)}`;
   const percent = 100 * guess.probability;
   return element(
     "tr",

@@ -70,7 +70,8 @@ export interface Guess {
   index: number;
   name: string;
   probability: number;
-  logit: number;
+  /** NaN and infinity come as text */
+  logit: number | string;
 }
 
 export interface PredictionState {

@@ -22,6 +22,8 @@ export interface TileContent {
   /** changes when other things stand here: the cursor goes to the first */
   subject: string;
   chosen: ReadonlySet<number>;
+  /** what the tiles depend on: painted anew only where one of these is another */
+  version: unknown[];
   caption(item: number): string;
   /** Paint one tile into a rectangle in device pixels. */
   paint(
@@ -57,6 +59,7 @@ export class TileGrid {
   readonly node: HTMLElement;
   readonly #spacer = element("div", { class: "spacer" });
   readonly #canvas = element("canvas", { "aria-hidden": "true" });
+  #painted: unknown[] = [];
   #layout: Layout | null = null;
   #content: TileContent | null = null;
   #cursor = 0;
@@ -164,14 +167,19 @@ export class TileGrid {
       canvas.style.width = `${room}px`;
       canvas.style.height = `${height}px`;
     }
+    const ink = `rgb(${themeColour(this.#view, "--ink-soft").join(" ")})`;
+    const accent = `rgb(${themeColour(this.#view, "--accent").join(" ")})`;
+    const scrolled = Math.round(this.node.scrollTop * density);
+    const cursor = this.#view.root.activeElement === this.node ? this.#cursor : -1;
+    const size = [width, tall, content.width, content.height, content.panels];
+    const painted = [...content.version, ...size, scrolled, ink, accent, cursor];
+    if (painted.every((part, i) => part === this.#painted[i])) return;
+    this.#painted = painted;
     const context = canvas.getContext("2d");
     if (!context) throw new Error("this browser gave no canvas to draw on");
     context.clearRect(0, 0, width, tall);
     context.font = `${11 * density}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    const ink = `rgb(${themeColour(this.#view, "--ink-soft").join(" ")})`;
-    const accent = `rgb(${themeColour(this.#view, "--accent").join(" ")})`;
-    const scrolled = Math.round(this.node.scrollTop * density);
     const first = Math.max(0, Math.floor((scrolled - layout.gutterY) / layout.lineHeight));
     const last = Math.min(layout.lines - 1, Math.floor((scrolled + tall) / layout.lineHeight));
     const end = Math.min(layout.outputs, (last + 1) * layout.perLine);
@@ -201,7 +209,7 @@ export class TileGrid {
         context.fillText(content.caption(item), x, middle, layout.stripWidth);
       }
     }
-    if (this.#view.root.activeElement === this.node) this.#drawCursor(context, layout, scrolled);
+    if (cursor >= 0) this.#drawCursor(context, layout, scrolled);
   }
 
   #drawCursor(context: CanvasRenderingContext2D, layout: Layout, scrolled: number): void {

@@ -3,10 +3,12 @@ import {
   boxOf,
   decodeMaps,
   differencePixels,
+  isDead,
   levelPixels,
   paintDifference,
   paintMap,
   peakOf,
+  shrunk,
   sortedChannels,
   spotOf,
   summaryOf,
@@ -78,16 +80,17 @@ describe("values of maps", () => {
     const there = maps({ nonfinite_a: [Uint8Array.of(0b100, 0), [2]] });
     expect(valueAt(there, 0, 0, 2)).toBeNaN();
     expect(valueAt(there, 0, 0, 3)).toBeCloseTo(0.8, 3);
-    expect(summaryOf(there).nonfinite[0]).toBe(1);
+    expect(summaryOf(there, 0).nonfinite).toBe(1);
     expect(peakOf(there, 0)).toEqual([1, 1]);
   });
 
   it("are summed up by channel", () => {
-    const { mean, peak, sparsity, dead } = summaryOf(maps());
-    expect(mean[0]).toBeCloseTo(1.2, 3);
-    expect(peak[1]).toBeCloseTo(2, 3);
-    expect([...sparsity]).toEqual([0.5, 0.75, 0, 0.5]);
-    expect([...dead]).toEqual([0, 0, 1, 0]);
+    const there = maps();
+    expect(summaryOf(there, 0).mean).toBeCloseTo(1.2, 3);
+    expect(summaryOf(there, 1).peak).toBeCloseTo(2, 3);
+    const each = [0, 1, 2, 3];
+    expect(each.map((i) => summaryOf(there, i).sparsity)).toEqual([0.5, 0.75, 0, 0.5]);
+    expect(each.map((i) => isDead(there, i))).toEqual([false, false, true, false]);
   });
 });
 
@@ -144,7 +147,7 @@ describe("colours", () => {
     const pixels = new Uint32Array(4);
     paintDifference(there, 0, differencePixels(there, 0, { ...tone, centred: true }), pixels);
     expect([...pixels]).toEqual([0, 128, 255, 128]);
-    expect(summaryOf(there).difference[0]).toBeCloseTo(2, 3);
+    expect(summaryOf(there, 0).difference).toBeCloseTo(2, 3);
   });
 });
 
@@ -164,5 +167,22 @@ describe("what a unit sees", () => {
   it("is found from a place on a tile, inside at the edges", () => {
     expect(spotOf(maps(), 0.6, 0.2)).toEqual([0, 1]);
     expect(spotOf(maps(), 1, 1)).toEqual([1, 1]);
+  });
+});
+
+describe("shrunk maps", () => {
+  it("average the units that fall together, the last ones too", () => {
+    const data = Uint8Array.from({ length: 18 }, (_, i) => 10 * i);
+    const there = decodeMaps(state({ values_a: [data, [2, 3, 3]] }, 0, 1));
+    const small = shrunk(there, 2);
+    expect([small.rows, small.columns]).toEqual([2, 2]);
+    expect([...(small.sides[0]?.values ?? [])]).toEqual([20, 35, 65, 80, 110, 125, 155, 170]);
+    expect(shrunk(there, 2)).toBe(small);
+    expect(shrunk(there, 1)).toBe(there);
+  });
+
+  it("are left as they are where a value is no number", () => {
+    const there = maps({ nonfinite_a: [Uint8Array.of(1, 0), [2]] });
+    expect(shrunk(there, 2)).toBe(there);
   });
 });

@@ -73,10 +73,10 @@ class _Key(NamedTuple):
     layers: Layers
 
     @classmethod
-    def of(cls, network: Network, batch: Tensor) -> _Key:
+    def of(cls, network: Network, layers: Layers, batch: Tensor) -> _Key:
         content = batch.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         image = hashlib.blake2b(content.data, digest_size=16).digest()
-        return cls(image, _weights(network.model), network.layers)
+        return cls(image, _weights(network.model), layers)
 
 
 def _weights(model: nn.Module) -> int:
@@ -268,10 +268,10 @@ class ActivationStore:
         network = self.network
         with network.lock:
             layers = network.layers
-            batch = self._checked(batch)
+            batch = self._checked(batch, layers)
             for name in keep or ():
                 expect_drawable(layers[name])
-            key = _Key.of(network, batch)
+            key = _Key.of(network, layers, batch)
             known: _Summary | None = self._held.get((key, None))
             scan = overview and (known is None or known.overview is None)
             if known is None or scan:
@@ -282,7 +282,7 @@ class ActivationStore:
             shown = known.overview if overview and known.overview is not None else {}
             return ForwardPass(batch, known.logits, shown, self, key)
 
-    def _checked(self, batch: Any) -> Tensor:
+    def _checked(self, batch: Any, layers: Layers) -> Tensor:
         if not isinstance(batch, Tensor):
             msg = (
                 f"expected a tensor of shape (1, channels, height, width), got "
@@ -292,7 +292,7 @@ class ActivationStore:
         if not batch.ndim or len(batch) != 1:
             msg = f"expected a batch of one input, got shape {tuple(batch.shape)}; pass one image"
             raise ValueError(msg)
-        return prepared(self.network, batch).clone()
+        return prepared(self.network, batch, layers).clone()
 
     def _that_fit(self, layers: Layers) -> list[str]:
         """The layers from the end backwards whose outputs fit into the bound together."""
@@ -338,11 +338,14 @@ class ActivationStore:
                 self._held.put_copy((key, name), value.detach())
 
         try:
-            return run_pass(self.network, batch, wanted, take, to_the_end=to_the_end).output
+            ended = run_pass(
+                self.network, batch, wanted, take, to_the_end=to_the_end, layers=key.layers
+            )
         except BaseException:
             for name in set(self._held.names(key)) - set(before):
                 self._held.drop((key, name))
             raise
+        return ended.output
 
     def _activation(self, seen: ForwardPass, name: str) -> Activation:
         network, key = self.network, seen._key

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from nbviz.analysis.capture import Captured, capture, not_run, run_pass
-from nbviz.analysis.layers import Layer
+from nbviz.analysis.capture import Captured, as_input, capture, not_run, run_pass
+from nbviz.analysis.layers import Layer, Layers
 from nbviz.analysis.map_layout import drawable, expect_drawable, lay_out
 from nbviz.analysis.map_statistics import (
     ChannelStatistics,
@@ -143,8 +143,8 @@ def activations(
     """
     network = Network.of(network)
     with network.lock:
-        batch = prepared(network, image)
         known = network.layers
+        batch = prepared(network, image, known)
         if layers is None:
             names = [layer.name for layer in known if drawable(layer) is None]
         else:
@@ -158,25 +158,24 @@ def activations(
                 return
             found[name] = Activation.of(known[name], value, copy=not owned)
 
-        ended = run_pass(network, batch, names, take, to_the_end=False)
+        ended = run_pass(network, batch, names, take, to_the_end=False, layers=known)
         if ended.missing and layers is not None:
             raise ValueError(not_run(ended.missing[0]))
         return {name: found[name] for name in names if name in found}
 
 
-def prepared(network: Network, image: Any) -> Tensor:
-    """The model's input for one image, of the shape that the layers were recorded with.
+def prepared(network: Network, image: Any, layers: Layers) -> Tensor:
+    """The model's input for one image, of the shape that `layers` were recorded with.
 
     Raises
     ------
     TypeError, ValueError
         As `Network.prepare`; and if the shape is another one.
     """
-    shape = network.layers.input_shape
+    shape = layers.input_shape
     given = isinstance(image, Tensor) and image.is_floating_point()
     if given and tuple(image.shape) in {shape, (1, *shape)}:
-        batch: Tensor = image.detach().reshape(1, *shape)
-        return batch.to(device=network.device, dtype=network.dtype)
+        return as_input(network, image.detach().reshape(1, *shape))
     batch = network.prepare(image)
     if tuple(batch.shape) != (1, *shape):
         msg = (

@@ -115,7 +115,13 @@ def not_run(name: str) -> str:
 
 
 def run_pass(
-    network: Network, batch: Tensor, names: Iterable[str], take: Take, *, to_the_end: bool
+    network: Network,
+    batch: Tensor,
+    names: Iterable[str],
+    take: Take,
+    *,
+    to_the_end: bool,
+    layers: Layers | None = None,
 ) -> Pass:
     """Run the model on a batch, and hand what the wanted layers return to `take`.
 
@@ -128,6 +134,8 @@ def run_pass(
         Out of ``network.layers.names``.
     to_the_end : bool
         Whether to go on behind the last of them, for the output.
+    layers : Layers, optional
+        ``network.layers``, where they have just been asked for.
 
     Raises
     ------
@@ -137,9 +145,9 @@ def run_pass(
         What the model raises, unchanged, with a note (PEP 678) on where that was.
     """
     with network.undisturbed():
-        layers = network.layers
+        layers = network.layers if layers is None else layers
         wanted = {name: layers[name] for name in names}
-        batch = _as_input(network, batch)
+        batch = as_input(network, batch)
         if not wanted and not to_the_end:
             return Pass(None, ())
         facts = _facts(network, layers)
@@ -151,7 +159,14 @@ def run_pass(
         return reading.run(lambda: watch_calls(network.model, reading.called), leave=not to_the_end)
 
 
-def _as_input(network: Network, batch: Any) -> Tensor:
+def as_input(network: Network, batch: Any) -> Tensor:
+    """A batch on the model's device and in its dtype, as `Network.__call__` moves it.
+
+    Raises
+    ------
+    TypeError
+        If it is no tensor.
+    """
     if not isinstance(batch, Tensor):
         msg = (
             f"expected a tensor of shape (N, channels, height, width), got "

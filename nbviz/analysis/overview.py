@@ -11,7 +11,6 @@ import weakref
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ class OverviewBuilder:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._strongest: dict[str, tuple[int, float]] = {}
-        self._maps: dict[str, Tensor] = {}
+        self._maps: dict[str, np.ndarray] = {}
         # what was taken last: the tensor, how often it had been written to, and its strongest
         self._latest: tuple[weakref.ref[Tensor], int, tuple[int, float]] | None = None
 
@@ -61,13 +60,14 @@ class OverviewBuilder:
         """Note the strongest channel of a drawable layer that returned `value`, (1, ...)."""
         if value.is_complex():
             return
-        maps = maps_of(layer, value)
+        maps = maps_of(layer, value.detach())
         found = self._rectified(layer, value) or strongest_channel(maps)
         if not value.is_inference():
             self._latest = weakref.ref(value), value._version, found
         self._strongest[layer.name] = found
         one_place = maps.shape[1] == maps.shape[2] == 1
-        self._maps[layer.name] = (maps[:, 0].T if one_place else maps[found[0]]).clone()
+        chosen = maps[:, 0].T if one_place else maps[found[0]]
+        self._maps[layer.name] = np.array(chosen.float().cpu().numpy(), order="C")
 
     def _rectified(self, layer: Layer, value: Tensor) -> tuple[int, float] | None:
         """The strongest channel, if this is the tensor taken last after a ReLU in place."""
@@ -84,12 +84,12 @@ class OverviewBuilder:
 
     def finish(self) -> dict[str, Strongest]:
         """The overview, in the order in which layers were taken."""
-        alike: dict[Any, list[str]] = defaultdict(list)
+        alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for name, values in self._maps.items():
-            alike[values.shape, values.dtype, values.device].append(name)
+            alike[values.shape].append(name)
         small: dict[str, np.ndarray] = {}
         for names in alike.values():
-            pictures = thumbnails(torch.stack([self._maps[name] for name in names]))
+            pictures = thumbnails(torch.from_numpy(np.stack([self._maps[name] for name in names])))
             small.update(zip(names, pictures, strict=True))
         return {
             name: Strongest(channel, value, small[name])

@@ -108,7 +108,7 @@ class ActivationBrowser(PictureView):
     """Leave out channels that are the same everywhere."""
     overlay = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     """Opacity of the chosen map over the picture."""
-    pinned = traitlets.List(traitlets.Any()).tag(sync=True)
+    pinned: Any = traitlets.List().tag(sync=True)
     """Channels that stay on show, as ``[layer, channel]`` pairs."""
     origin = traitlets.Dict().tag(sync=True)
     """Unit whose relations are marked on other layers: ``{"layer", "channel", "unit"}`` or {}."""
