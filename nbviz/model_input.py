@@ -6,6 +6,7 @@ shape is found by trying. Nothing here imports timm or transformers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ _SAME_FAILURES = 3
 
 def model_dtype(model: nn.Module) -> torch.dtype:
     """Give the dtype that a model computes in: that of its first floating or complex parameter."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
         if tensor.is_floating_point() or tensor.is_complex():
             return tensor.dtype
     return torch.float32
@@ -33,7 +34,7 @@ def model_dtype(model: nn.Module) -> torch.dtype:
 
 def model_device(model: nn.Module) -> torch.device:
     """Give the device that a model lies on: that of its first parameter or buffer."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
         return tensor.device
     return torch.device("cpu")
 

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from nbviz import model_input
 from nbviz.analysis.layers import Layers, example_input, record_layers, why_untraced
-from nbviz.undisturbed import state_of, undisturbed
+from nbviz.undisturbed import modules_of, state_of, undisturbed
 
 Transform = Callable[[Any], Any]
 
@@ -355,8 +355,9 @@ class Network:
 
 def _structure(model: nn.Module) -> tuple[Any, ...]:
     """Give what identifies a model's structure: its modules, and the shapes of its parameters."""
-    modules = tuple((name, type(part), id(part)) for name, part in model.named_modules())
-    return modules, tuple(tuple(parameter.shape) for parameter in model.parameters())
+    modules = modules_of(model)
+    names = tuple((id(part), tuple(part._modules)) for part in modules)
+    return names, tuple(parameter.shape for parameter in model.parameters())
 
 
 def _plain_module(model: Any) -> nn.Module:

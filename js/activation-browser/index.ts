@@ -37,6 +37,7 @@ import { TracePanel } from "./trace.ts";
 import { Unit } from "./unit.ts";
 
 type Spot = [number, number];
+const OPACITY = { type: "range", min: "0", max: "1", step: "0.05" };
 
 class ActivationBrowserView {
   readonly view: View;
@@ -57,13 +58,7 @@ class ActivationBrowserView {
   readonly #headline = element("p", { class: "headline" });
   readonly #note = element("p", { class: "note" });
   readonly #legend = element("div", { class: "legend" });
-  readonly #overlay = element("input", {
-    type: "range",
-    min: "0",
-    max: "1",
-    step: "0.05",
-    "aria-label": "Opacity of the map over the picture",
-  });
+  readonly #overlay = element("input", { ...OPACITY, "aria-label": "Opacity of the map" });
   readonly #sources = element(
     "p",
     { class: "soft" },
