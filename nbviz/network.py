@@ -356,7 +356,7 @@ class Network:
 def _structure(model: nn.Module) -> tuple[Any, ...]:
     """Give what identifies a model's structure: its modules, and the shapes of its parameters."""
     modules = modules_of(model)
-    names = tuple((id(part), tuple(part._modules)) for part in modules)
+    names = tuple((id(part), tuple(part._modules.keys())) for part in modules)
     return names, tuple(parameter.shape for parameter in model.parameters())
 
 
