@@ -61,12 +61,18 @@ browser
 _SWITCH = """async layer => {
   const { shadowRoot } = document.querySelector('[data-nbviz-view]');
   const row = shadowRoot.querySelector(`[data-layer="${layer}"]`);
+  const headline = shadowRoot.querySelector('.headline');
   await new Promise(resolve => setTimeout(resolve, 60));
-  const start = performance.now();
-  row.click();
-  while (shadowRoot.querySelector('.headline strong').textContent !== layer)
-    await new Promise(requestAnimationFrame);
-  return performance.now() - start;
+  return new Promise(resolve => {
+    const start = performance.now();
+    new MutationObserver((_, observer) => {
+      if (headline.querySelector('strong').textContent !== layer) return;
+      observer.disconnect();
+      // the headline is written before the maps are painted, in the same task
+      setTimeout(() => resolve(performance.now() - start));
+    }).observe(headline, { childList: true, subtree: true });
+    row.click();
+  });
 }"""
 
 
@@ -173,10 +179,12 @@ _STROKE = """() => {
   const host = document.querySelector('[data-nbviz-view]');
   const pad = host.shadowRoot.querySelector('.inputs canvas');
   window.nbvizStroke = new Promise(resolve => {
-    pad.addEventListener('pointermove', async event => {
-      const drawn = host.dataset.nbvizDrawn;
-      while (host.dataset.nbvizDrawn === drawn) await new Promise(requestAnimationFrame);
-      resolve(performance.now() - event.timeStamp);
+    pad.addEventListener('pointermove', event => {
+      new MutationObserver((_, observer) => {
+        observer.disconnect();
+        // the number is written before the maps are painted, in the same task
+        setTimeout(() => resolve(performance.now() - event.timeStamp));
+      }).observe(host, { attributeFilter: ['data-nbviz-picture'] });
     }, { once: true });
   });
 }"""

@@ -240,6 +240,7 @@ class ActivationBrowserView {
     if (picture !== this.#decodedPicture && Array.isArray(picture.arrays)) {
       this.#pictures = decodePictures(picture);
       this.#decodedPicture = picture;
+      (this.view.root.host as HTMLElement).dataset.nbvizPicture = String(picture.number);
     }
     const state = this.get("maps");
     if (state === this.#decoded || !Array.isArray(state.arrays)) return;
