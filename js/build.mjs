@@ -10,7 +10,7 @@ const target = new URL("../nbviz/static/", import.meta.url).pathname;
 const LIMIT_KB = 60;
 // The activation browser draws rail, maps, lens and arithmetic from its state alone; what needs Python
 // anyway is a part of its own.
-const LIMITS_KB = { "activation-browser": 64, "image-map": 120 };
+const LIMITS_KB = { "activation-browser": 66, "image-map": 120 };
 
 const folders = (await readdir(source, { withFileTypes: true })).filter((e) => e.isDirectory());
 const having = (file) =>

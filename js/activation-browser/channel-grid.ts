@@ -23,7 +23,7 @@ export interface ChannelActions {
 
 export interface ChannelContent {
   maps: Maps;
-  items: Uint16Array;
+  items: Uint32Array;
   side: State["side"];
   tone: Tone;
   /** CSS pixels a map is wide; 0 fits */
@@ -168,7 +168,7 @@ function markUnits(
 
 /** What two contents can be compared by: maps are compared as they are, the rest by its text. */
 function plain(value: ChannelContent[keyof ChannelContent]): string {
-  if (value instanceof Uint16Array) return value.join();
+  if (value instanceof Uint32Array) return value.join();
   if (value instanceof Set) return [...value].join();
   if (typeof value !== "object" || Array.isArray(value)) return String(value);
   if (value === null || "state" in value) return "";

@@ -35,6 +35,7 @@ import { automatic, showLegend, Toolbar } from "./toolbar.ts";
 import traceCss from "./trace.css";
 import { TracePanel } from "./trace.ts";
 import { Unit } from "./unit.ts";
+import { Waiting } from "./waiting.ts";
 
 type Spot = [number, number];
 const OPACITY = { type: "range", min: "0", max: "1", step: "0.05" };
@@ -53,6 +54,7 @@ class ActivationBrowserView {
   readonly #unit: Unit;
   readonly #trace: TracePanel;
   readonly #classSort: ClassSort;
+  readonly #waiting: Waiting;
   readonly #prediction = new Prediction();
   readonly #painter = new Painter();
   readonly #headline = element("p", { class: "headline" });
@@ -73,7 +75,6 @@ class ActivationBrowserView {
   /** what the pointer is on: a channel, and a unit of whatever channel */
   #hoveredChannel = -1;
   #hovered: Spot | null = null;
-  #waitingSince = 0;
 
   readonly #model: AnyModel<object>;
 
@@ -118,7 +119,7 @@ class ActivationBrowserView {
     });
     this.#lens = new Lens(this.#requests, signal, {
       hover: (unit) => this.#hover(unit),
-      choose: (unit) => this.#chooseUnit(this.#focus, unit),
+      choose: (unit) => this.#chooseUnit(this.#focus, unit, true),
       failed,
       changed: redraw,
       announce: (text) => this.view.announce(text),
@@ -143,6 +144,7 @@ class ActivationBrowserView {
         this.#stepBack({ layer, channel, unit: [row, column] }),
       announce: (text) => this.view.announce(text),
     });
+    this.#waiting = new Waiting(this.view, (name) => this.get(name));
     this.#classSort = new ClassSort(this.#requests, redraw, failed);
     this.#overlay.addEventListener(
       "input",
@@ -179,7 +181,13 @@ class ActivationBrowserView {
     return this.#hoveredChannel >= 0 ? this.#hoveredChannel : this.get("channel");
   }
 
+  /** Unit that is chosen; in attention the place of the query. */
   get chosen(): Spot | null {
+    const maps = this.#maps;
+    if (maps?.state.kind === "attention") {
+      const place = maps.state.query - maps.state.prefix;
+      return place < 0 ? null : [Math.floor(place / maps.columns), place % maps.columns];
+    }
     const unit = this.get("unit");
     return unit.length === 2 ? [unit[0] as number, unit[1] as number] : null;
   }
@@ -214,7 +222,7 @@ class ActivationBrowserView {
     this.view.problem("python", this.get("problem"));
     const layers = this.get("layers");
     const maps = this.#maps;
-    const stale = this.#showWaiting();
+    const stale = maps !== null && this.#waiting.show(maps, this.inputs?.waitingSince ?? 0);
     this.rail.show(layers, this.get("rail"), this.get("layer"), this.#railIsOld());
     this.inputs?.show({ ...this.get("inputs"), image: this.get("image") });
     this.#toolbar.show(
@@ -222,7 +230,7 @@ class ActivationBrowserView {
       layers.some((entry) => entry.heads > 0),
     );
     this.#prediction.show(this.get("prediction"));
-    this.#center.classList.toggle("stale", stale);
+    this.#center.parentElement?.classList.toggle("stale", stale);
     this.#overlay.value = String(this.get("overlay"));
     if (!maps) return;
     this.#showHeadline(maps, layers);
@@ -258,39 +266,12 @@ class ActivationBrowserView {
     return this.get("rail").number !== this.get("picture").number;
   }
 
-  /**
-   * Says so while the kernel has not answered to a choice, and whether what shows is not what was
-   * chosen; asks itself again, since no event will.
-   */
-  #showWaiting(): boolean {
-    const maps = this.#maps;
-    if (!maps) return false;
-    const wanted = this.get("layer");
-    const other = wanted !== maps.state.layer || this.get("show") !== maps.state.kind;
-    const since = this.inputs?.waitingSince ?? 0;
-    if (!other && since === 0) {
-      this.#waitingSince = 0;
-      this.view.waiting("");
-      return false;
-    }
-    if (this.#waitingSince === 0 || !other) this.#waitingSince = since || performance.now();
-    const waited = performance.now() - this.#waitingSince;
-    const what = wanted !== maps.state.layer ? `layer ${wanted}` : "the new picture";
-    if (waited > 3000) {
-      this.view.waiting(
-        `Python has not answered yet: it is busy, or was restarted (then run the cell again). Still showing layer ${maps.state.layer}.`,
-      );
-    } else if (waited > 200) this.view.waiting(`Working on ${what} …`);
-    if (waited <= 3500) setTimeout(() => this.view.redraw(), 200);
-    return waited > 200;
-  }
-
   #showHeadline(maps: Maps, layers: LayerEntry[]): void {
     const entry = layers.find(({ name }) => name === maps.state.layer);
     const { state } = maps;
     const text =
       state.kind === "attention"
-        ? `attention from ${this.#queryName(maps)}, by head; bright is much`
+        ? `attention from ${this.#queryName(maps)}, by head. Click the picture to look from another place.`
         : [entry?.kind, entry?.shape, entry?.sees].filter(Boolean).join(" · ");
     rebuild(this.#headline, `${state.layer} ${text}`, () => [
       element("strong", {}, state.layer),
@@ -362,8 +343,13 @@ class ActivationBrowserView {
 
   #showPicture(maps: Maps): void {
     const channel = this.#focus;
-    const box = (unit: Spot | null) =>
-      unit && unit[0] < maps.rows && unit[1] < maps.columns ? boxOf(maps, unit[0], unit[1]) : null;
+    const picture = this.get("inputs");
+    const box = (unit: Spot | null): Box | null => {
+      if (!unit || unit[0] >= maps.rows || unit[1] >= maps.columns) return null;
+      if (maps.state.kind === "maps") return boxOf(maps, unit[0], unit[1]);
+      const [tall, wide] = [picture.height / maps.rows, picture.width / maps.columns];
+      return [unit[0] * tall, unit[1] * wide, (unit[0] + 1) * tall, (unit[1] + 1) * wide];
+    };
     const origin = this.get("origin") as Place & { box?: Box };
     const inputs = this.get("inputs");
     this.#pane.show(
@@ -421,13 +407,21 @@ class ActivationBrowserView {
     const unit = spotOf(maps, across, down);
     if (!press) this.#hover(unit);
     else if (this.get("show") === "attention") {
-      this.set({ query: maps.state.prefix + unit[0] * maps.columns + unit[1] });
+      this.#askFrom(unit);
     } else if (this.get("channel") >= 0) this.#chooseUnit(this.get("channel"), unit);
   }
 
-  #chooseUnit(channel: number, unit: Spot): void {
+  /** `asks`: in attention the place is the query; on a tile it only says which head is meant. */
+  #chooseUnit(channel: number, unit: Spot, asks = false): void {
     if (channel < 0) return;
-    this.set(this.get("show") === "attention" ? { channel } : { channel, unit, trail: [] });
+    if (this.get("show") !== "attention") this.set({ channel, unit, trail: [] });
+    else if (asks) this.#askFrom(unit);
+    else this.set({ channel });
+  }
+
+  #askFrom([row, column]: Spot): void {
+    const { state, columns } = this.#maps as Maps;
+    this.set({ query: state.prefix + row * columns + column });
   }
 
   #arrive(channel: number): void {

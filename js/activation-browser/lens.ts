@@ -159,7 +159,10 @@ export class Lens {
         this.#exact = { of: subjectOf(answer.fields.of as Record<string, unknown>), maps };
         this.#actions.changed();
       },
-      this.#actions.failed,
+      (message) => {
+        this.#asked = "";
+        this.#actions.failed(message);
+      },
     );
   }
 
@@ -171,6 +174,15 @@ export class Lens {
         : undefined;
     if (exact && cell < exact.length) return [exact[cell] as number, true];
     return [valueAt(content.maps, side, content.channel, cell), false];
+  }
+
+  /** Share of zeros: of the exact values, once they are there. */
+  #zeros(content: LensContent, about: number): number {
+    const { state } = content.maps;
+    const [exact] = this.#exact.maps;
+    if (!exact || this.#exact.of !== subjectOf({ ...state, channel: content.channel }))
+      return about;
+    return exact.reduce((count, value) => count + (value === 0 ? 1 : 0), 0) / exact.length;
   }
 
   #draw(content: LensContent): void {
@@ -245,7 +257,9 @@ export class Lens {
     const unit = content.hovered ?? content.chosen ?? (single ? ([0, 0] as const) : null);
     this.#readout.textContent = unit
       ? this.#read(content, [unit[0], unit[1]])
-      : "Point at a unit to read it; click to see how its value came about.";
+      : maps.state.kind === "attention"
+        ? "Point at a place to read its weight; click to look from there."
+        : "Point at a unit to read it; click to see how its value came about.";
     const summary = summaryOf(maps, channel);
     const number = (value: number) => (Number.isFinite(value) ? value.toPrecision(3) : "none");
     const rows: [string, string][] = single
@@ -253,7 +267,7 @@ export class Lens {
       : [
           ["peak", number(summary.peak)],
           ["mean", number(summary.mean)],
-          ["zeros", `${Math.round(100 * summary.sparsity)} %`],
+          ["zeros", `${Math.round(100 * this.#zeros(content, summary.sparsity))} %`],
         ];
     if (maps.sides.length > 1) {
       rows.push(["mean |A − B|", number(summary.difference)]);

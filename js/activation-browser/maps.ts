@@ -41,9 +41,11 @@ export function decodeMaps(state: MapsState): Maps {
   const span = state.high - state.low;
   const ends = (name: string, alike: number) => {
     const codes = arrays.get(name)?.data;
-    return Float64Array.from({ length: channels }, (_, i) =>
-      codes ? state.low + ((codes[i] as number) / ENDS) * span : alike,
-    );
+    return Float64Array.from({ length: channels }, (_, i) => {
+      if (!codes) return alike;
+      const end = codes[i] as number;
+      return codes instanceof Float32Array ? end : state.low + (end / ENDS) * span;
+    });
   };
   const sides: Side[] = [];
   const prefix: WireArray[] = [];
@@ -152,7 +154,7 @@ export function sortedChannels(
   sort: Sort,
   byClass: Float32Array | null,
   hideDead: boolean,
-): Uint16Array {
+): Uint32Array {
   const order = Array.from({ length: maps.channels }, (_, i) => i);
   const kept = hideDead ? order.filter((i) => !isDead(maps, i)) : order;
   if (sort !== "index" && (sort !== "class" || byClass)) {
@@ -162,7 +164,7 @@ export function sortedChannels(
     });
     kept.sort((i, j) => (keys[j] as number) - (keys[i] as number) || i - j);
   }
-  return Uint16Array.from(kept);
+  return Uint32Array.from(kept);
 }
 
 /** What a channel's colours span; about zero where `centred`. */

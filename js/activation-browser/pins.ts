@@ -1,12 +1,25 @@
 /** Channels that stay put while layer and picture change. */
 
 import { button, element } from "../shared/controls.ts";
-import { unpack } from "../shared/wire.ts";
+import type { ArrayEntry } from "../shared/wire.ts";
 import { decodeMaps, type Maps, type Tone } from "./maps.ts";
 import { type Painter, sized } from "./painter.ts";
-import type { PinsState } from "./state.ts";
+import type { MapsState, PinsState } from "./state.ts";
 
 const SIDE = 64;
+const EMPTY: Omit<MapsState, "layer" | "low" | "high" | "arrays" | "buffers"> = {
+  kind: "maps",
+  labels: [],
+  note: "",
+  pictures: [],
+  image: -1,
+  compared: -1,
+  asked: -1,
+  prefix: 0,
+  query: -1,
+  nonfinite: 0,
+  related: { to: "", units: [] },
+};
 
 export class Pins {
   readonly node = element("div", { class: "pins", role: "group", "aria-label": "Pinned channels" });
@@ -41,25 +54,19 @@ export class Pins {
   #rebuild(state: PinsState): void {
     this.#state = state;
     const pins = Array.isArray(state.pins) ? state.pins : [];
-    const arrays = pins.length > 0 ? [...unpack(state.arrays, state.buffers).values()] : [];
     this.#maps = pins.map((pin, i) => {
-      const array = arrays[i];
-      if (!array) throw new Error(`no map came for pinned channel ${pin.channel}`);
-      const { data, shape } = array;
+      const own = `${i} `;
+      const kept = state.arrays
+        .map((_, k) => k)
+        .filter((k) => state.arrays[k]?.name.startsWith(own));
       return decodeMaps({
-        layer: pin.layer,
-        kind: "maps",
-        low: pin.low,
-        high: pin.high,
-        labels: [],
-        note: "",
-        pictures: [],
-        prefix: 0,
-        query: -1,
-        nonfinite: 0,
-        related: { to: "", units: [] },
-        arrays: [{ name: "values_a", dtype: "uint8", shape }],
-        buffers: [new DataView(data.buffer, data.byteOffset, data.byteLength)],
+        ...EMPTY,
+        ...pin,
+        arrays: kept.map((k) => {
+          const entry = state.arrays[k] as ArrayEntry;
+          return { ...entry, name: entry.name.slice(own.length) };
+        }),
+        buffers: kept.map((k) => state.buffers[k] as DataView),
       });
     });
     this.#canvases = pins.map(() => element("canvas", { "aria-hidden": "true" }));

@@ -249,7 +249,9 @@ function row(entry: LayerEntry, i: number): HTMLElement {
     element(
       "span",
       { class: "facts" },
-      entry.problem ? "not drawn" : [entry.shape, entry.coarse].filter(Boolean).join(" · "),
+      entry.problem
+        ? "not drawn"
+        : [entry.shape, entry.coarse, entry.field].filter(Boolean).join(" · "),
     ),
   );
   node.title = [entry.name, entry.kind, entry.shape, entry.sees, entry.problem]

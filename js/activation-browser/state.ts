@@ -19,8 +19,9 @@ export interface LayerEntry {
   channels: number;
   /** rows and columns of units; empty where there is no grid */
   grid: number[];
-  /** input pixels a unit answers for and sees, in words */
+  /** by what the image is divided, and how much of it a unit sees: short, then in words */
   coarse: string;
+  field: string;
   sees: string;
   /** 0 is the trunk */
   lane: number;
@@ -52,6 +53,10 @@ export interface MapsState extends Packed {
   pictures: number[];
   /** tokens before the grid's */
   prefix: number;
+  /** the choices that they answer to; `asked` is that of the query */
+  image: number;
+  compared: number;
+  asked: number;
   /** query token of attention: -1 elsewhere */
   query: number;
   /** values that are no numbers, of side A */

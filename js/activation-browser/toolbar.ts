@@ -100,7 +100,9 @@ export class Toolbar {
       ],
       get("show"),
     );
-    this.#classToken.hidden = !attention || (maps?.state.prefix ?? 0) === 0 || get("query") < 0;
+    this.#classToken.hidden = !attention || get("query") < 0;
+    this.#classToken.textContent =
+      (maps?.state.prefix ?? 0) > 0 ? "from class token" : "from first token";
     this.#sort.show(
       [
         { value: "index", label: attention ? "head number" : "channel number" },
@@ -172,12 +174,13 @@ export function showLegend(
   const { low, high } = maps.state;
   const most = Math.max(Math.abs(low), Math.abs(high));
   const centred = tone.centred || tone.normalise === "symmetric";
+  const each = maps.state.kind === "attention" ? "head" : "channel";
   const [from, to, how] =
-    tone.normalise !== "channel"
+    tone.normalise !== "channel" || maps.rows * maps.columns === 1
       ? [number(centred ? -most : low), number(centred ? most : high), "one scale for the layer"]
       : centred
-        ? ["−max", "+max", "of each channel on its own"]
-        : ["min", "max", "of each channel on its own"];
+        ? ["−max", "+max", `of each ${each} on its own`]
+        : ["min", "max", `of each ${each} on its own`];
   const both = maps.sides.length > 1 ? ", the same for A and B" : "";
   const lifted = [
     tone.gamma < 1 ? `gamma ${tone.gamma}: weak values lifted` : "",

@@ -11,7 +11,7 @@ export interface TileContent {
   /** how the tiles are called as a whole, for a screen reader */
   label: string;
   /** items in the order that they stand in; an item is what the view's callbacks get */
-  items: Uint16Array;
+  items: Uint32Array;
   /** tiles side by side for each item */
   panels: number;
   /** size of a tile in CSS pixels */

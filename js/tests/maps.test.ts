@@ -38,6 +38,9 @@ function state(
     pictures: [1],
     prefix: 0,
     query: -1,
+    image: 0,
+    compared: -1,
+    asked: -1,
     nonfinite: 0,
     related: { to: "", units: [] },
     arrays: names.map(([name, [data, shape]]): ArrayEntry => {

@@ -18,6 +18,10 @@ from nbviz.analysis.activations import quantise_maps
 _ENDS = 65535
 
 
+# A channel whose range is a smaller part of the layer's would get too few 16-bit steps.
+_FEW_ENDS = 4096
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class MapLevels:
     """Maps of one layer for one or more inputs, quantised on one scale a channel."""
@@ -26,8 +30,9 @@ class MapLevels:
     """uint8, shape (channels, rows, columns), one an input."""
     low: np.ndarray | None
     high: np.ndarray | None
-    """uint16, shape (channels,): ends of a channel's range, as fractions of the layer's. None
-    where every channel has one value, on the layer's scale."""
+    """Shape (channels,): ends of a channel's range. uint16, as fractions of the layer's; float32,
+    themselves, where a channel's range is less than a 4096th of the layer's. None where every
+    channel has one value, on the layer's scale."""
     layer_low: float
     layer_high: float
     nonfinite: tuple[np.ndarray | None, ...]
@@ -70,14 +75,12 @@ def map_levels(
     most = float(high[known].max()) if known.any() else 0.0
     codes: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     if maps[0][0].size > 1:
-        span = (most - least) or 1.0
-        # Outwards, so that no value lies beyond; a constant channel stays constant.
-        down = np.floor((low - least) / span * _ENDS)
-        up = np.where(low == high, np.rint((low - least) / span * _ENDS), 0)
-        down = np.where(low == high, up, down)
-        up = np.where(low == high, up, np.ceil((high - least) / span * _ENDS))
-        codes = (down.clip(0, _ENDS).astype(np.uint16), up.clip(0, _ENDS).astype(np.uint16))
-        low, high = (least + code / _ENDS * (most - least) for code in codes)
+        spans = (high - low)[high > low]
+        if spans.size and spans.min() < (most - least) / _FEW_ENDS:
+            codes = (low.astype(np.float32), high.astype(np.float32))
+        else:
+            codes = _ends(low, high, least, most)
+            low, high = (least + code / _ENDS * (most - least) for code in codes)
     else:
         low, high = np.full_like(low, least), np.full_like(high, most)
     ends = low.astype(np.float32), high.astype(np.float32)
@@ -89,4 +92,18 @@ def map_levels(
         layer_low=least,
         layer_high=most,
         nonfinite=tuple(each.nonfinite for each in levels),
+    )
+
+
+def _ends(
+    low: np.ndarray, high: np.ndarray, least: float, most: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends as 16-bit fractions, outwards so that no value lies beyond; constant stays constant."""
+    span = (most - least) or 1.0
+    same = low == high
+    down = np.where(same, np.rint((low - least) / span * _ENDS), (low - least) / span * _ENDS)
+    up = np.where(same, down, np.ceil((high - least) / span * _ENDS))
+    return (
+        np.floor(down).clip(0, _ENDS).astype(np.uint16),
+        up.clip(0, _ENDS).astype(np.uint16),
     )

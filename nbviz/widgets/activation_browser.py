@@ -15,7 +15,6 @@ from nbviz.analysis.activation_store import ActivationStore, ForwardPass
 from nbviz.analysis.activations import Activation, drawable
 from nbviz.analysis.attention import attention_layers
 from nbviz.analysis.class_means import ClassMeans, class_means
-from nbviz.analysis.colormaps import COLORMAPS
 from nbviz.analysis.head_maps import HeadMaps, head_maps
 from nbviz.analysis.input_picture import input_picture
 from nbviz.analysis.map_pictures import activation_sheet
@@ -23,24 +22,21 @@ from nbviz.analysis.unit_trace import UnitTrace, unit_trace
 from nbviz.network import Network
 from nbviz.widgets import activation_state as state
 from nbviz.widgets import wire
-from nbviz.widgets.base import Choice, answers, bundle, message_of, nearest
-from nbviz.widgets.picture_view import PictureView
+from nbviz.widgets.activation_choices import CHOICES, ActivationChoices
+from nbviz.widgets.base import answers, bundle, message_of
 from nbviz.widgets.sliced_work import SlicedWork
 from nbviz.widgets.trace_state import trace_state
 
 if TYPE_CHECKING:
     import bqplot
 
-NORMALISE = ("channel", "layer", "symmetric")
-SORTS = ("index", "peak", "mean", "sparsity", "difference", "class")
 
-_CHOICES = ("layer", "channel", "unit", "image", "compared", "show", "query", "pinned", "origin")
-_MOST_PINS = 16
+_AVERAGES_KEPT = 8
 # Of a camera, what costs more than a frame is made anew so often only, in seconds.
 _REST = 1.0
 
 
-class ActivationBrowser(PictureView):
+class ActivationBrowser(ActivationChoices):
     """What every layer of a network answers to a picture.
 
     Parameters
@@ -76,60 +72,6 @@ class ActivationBrowser(PictureView):
 
     _esm = bundle("activation-browser")
 
-    layer = traitlets.Unicode().tag(sync=True)
-    """Layer on show. `str`; setting an unknown one raises and names the nearest."""
-    channel = traitlets.Int(-1, min=-1).tag(sync=True)
-    """Channel (in attention: head) chosen; -1 (default) none."""
-    unit = traitlets.List(traitlets.Int(min=0)).tag(sync=True)
-    """Unit chosen, as ``[row, column]`` of the layer's grid; empty (default) for none. It keeps its
-    place on the image when the layer changes."""
-    compared = traitlets.Int(-1, min=-2).tag(sync=True)
-    """Number of the picture to compare with (B); -1 (default) none, -2 one that was kept."""
-    side = Choice(("both", "A", "B", "difference"), default_value="both").tag(sync=True)
-    """What the maps show when two pictures are compared."""
-    show = Choice(("maps", "attention"), default_value="maps").tag(sync=True)
-    """``"maps"``, or ``"attention"`` of the nearest attention layer, by head."""
-    query = traitlets.Int(-1, min=-1).tag(sync=True)
-    """Token whose attention is shown; -1 (default) the first one, mostly the class token."""
-    normalise = Choice(NORMALISE, default_value="channel").tag(sync=True)
-    """What one colour scale spans: ``"channel"``, ``"layer"``, ``"symmetric"`` about zero."""
-    colormap = Choice(("auto", *COLORMAPS), default_value="auto").tag(sync=True)
-    """``"auto"`` (diverging where a layer holds negative values, else sequential), or a name."""
-    sort = Choice(SORTS, default_value="index").tag(sync=True)
-    """``"index"``, ``"peak"``, ``"mean"``, ``"sparsity"`` (most zeros first), ``"difference"``
-    (between A and B), ``"class"`` (what answers to the predicted class more than to others)."""
-    gamma = traitlets.Float(1.0, min=0.05, max=1.0).tag(sync=True)
-    """Exponent on all values after scaling, to lift weak ones; 1 (default) leaves them."""
-    boost = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
-    """How far weak channels are lifted where one scale spans the layer: 0 (default) to 1."""
-    zoom = traitlets.Int(0, min=0, max=480).tag(sync=True)
-    """CSS pixels that a map is wide; 0 (default) fits."""
-    hide_dead = traitlets.Bool(False).tag(sync=True)
-    """Leave out channels that are the same everywhere."""
-    overlay = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
-    """Opacity of the chosen map over the picture."""
-    pinned: Any = traitlets.List().tag(sync=True)
-    """Channels that stay on show, as ``[layer, channel]`` pairs."""
-    origin = traitlets.Dict().tag(sync=True)
-    """Unit whose relations are marked on other layers: ``{"layer", "channel", "unit"}`` or {}."""
-    trail = traitlets.List(traitlets.Dict()).tag(sync=True)
-    """Units that were stepped back from, oldest first."""
-
-    layers = traitlets.List(traitlets.Dict()).tag(sync=True, shown=True)
-    """Read-only: the layers, as dicts for the rail."""
-    maps = traitlets.Dict().tag(sync=True, shown=True)
-    """Read-only: feature maps on show, packed for the browser."""
-    rail = traitlets.Dict().tag(sync=True, shown=True)
-    """Read-only: the strongest map of each layer, packed."""
-    picture = traitlets.Dict().tag(sync=True, shown=True)
-    """Read-only: the picture as the network sees it, packed."""
-    prediction = traitlets.Dict().tag(sync=True, shown=True)
-    """Read-only: the most probable classes."""
-    pins = traitlets.Dict().tag(sync=True, shown=True)
-    """Read-only: maps of `pinned`, packed."""
-    trace = traitlets.Dict().tag(sync=True, shown=True)
-    """Read-only: how the value of `unit` came about, packed."""
-
     def __init__(
         self,
         network: Network | nn.Module,
@@ -149,7 +91,7 @@ class ActivationBrowser(PictureView):
             self._counter = 0
             self._numbers: list[int] = []
             self._place: tuple[float, float] | None = None
-            self._wished = -1
+            self._wished = {"maps": -1, "attention": -1}
             self._rested = 0.0
             self._attended: tuple[tuple[Any, ...], list[HeadMaps]] = ((), [])
             self._class_means: dict[str, SlicedWork[ClassMeans]] = {}
@@ -164,7 +106,7 @@ class ActivationBrowser(PictureView):
             super().__init__(**{"layer": names[0], **traits})
             self._gathered = None
             self.layers = state.layer_table(self.network, self._heads)
-            self._update({"image", *_CHOICES})
+            self._update({*CHOICES}, {})
 
     @property
     def activation(self) -> Activation:
@@ -236,81 +178,101 @@ class ActivationBrowser(PictureView):
         finally:
             self._gathered = before
 
-    @traitlets.observe(*_CHOICES)
+    @traitlets.observe(*CHOICES)
     def _chosen(self, change: dict[str, Any]) -> None:
         if self._gathered is not None:
             self._gathered.add(change["name"])
             return
-        try:
-            self._update({change["name"]})
-        except BaseException:
-            # What cannot be shown is not chosen either.
-            with self._gathering():
-                setattr(self, change["name"], change["old"])
-            raise
+        self._update({change["name"]}, {**self._choices(), change["name"]: change["old"]})
+
+    def _choices(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in CHOICES}
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser set, all of it at once; a failure is said in the view."""
         with self.network.lock:
+            before = self._choices()
             with self._gathering() as changed:
                 super().set_state(sync_data)
             if not changed:
                 return
             try:
-                self._update(changed)
+                self._update(changed, before)
             except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
                 self.problem = message_of(error)
+                self.send_state([*CHOICES])
             else:
                 self.problem = ""
 
-    def _update(self, changed: set[str]) -> None:
-        """Bring everything shown in line with what changed; nothing is shown if any of it fails."""
+    def _update(self, changed: set[str], before: dict[str, Any]) -> None:
+        """Bring everything shown in line with what changed; if any of it fails, all stays as it is.
+
+        What cannot be shown is not chosen either: choices go back to `before`.
+        """
         with self.network.lock, self._gathering():
-            self._settle(changed)
-            if "image" in changed and self.image >= 0:
-                batch = self.network.prepare(self._pictures.picture(self.image))
-                self._look(batch, "dataset", overview=True)
-            if {"image", "compared"} & changed:
-                self._compare()
-            self._refresh(changed)
+            held = [*self._passes], [*self._numbers], self._place, dict(self._wished), self._source
+            try:
+                self._settle(changed)
+                if "image" in changed and self.image >= 0:
+                    batch = self.network.prepare(self._pictures.picture(self.image))
+                    self._look(batch, "dataset", overview=True)
+                if {"image", "compared"} & changed:
+                    self._compare()
+                self._refresh(changed)
+            except BaseException:
+                self._passes, self._numbers, self._place, self._wished, self._source = held
+                for name, value in before.items():
+                    setattr(self, name, value)
+                raise
 
     def _settle(self, changed: set[str]) -> None:
-        """Bring channel and unit to what the layer has, at the same place of the image."""
-        if {"layer", "show"} & changed and self.show == "attention":
-            self.layer = self._attention_layer()
-        layer = self.network.layers[self.layer]
-        rows, cols = layer.grid or (1, 1)
+        """Bring layer, channel and unit to what can be shown, at the same place of the image."""
+        layer = self._layer_to_show(changed)
+        if layer != self.layer:
+            self.layer = layer
+            changed.add("layer")
+        entry = self.network.layers[layer]
+        rows, cols = entry.grid or (1, 1)
+        attending = self.show == "attention"
         if "channel" in changed:
-            self._wished = self.channel
+            self._wished[self.show] = self.channel
         if "unit" in changed and len(self.unit) == 2:
             self._check_unit(rows, cols)
             self._place = ((self.unit[0] + 0.5) / rows, (self.unit[1] + 0.5) / cols)
         elif "unit" in changed:
             self._place = None
-        elif "layer" in changed and self._place is not None:
+        elif {"layer", "show"} & changed and self._place is not None and not attending:
             self.unit = [int(self._place[0] * rows), int(self._place[1] * cols)]
-        if {"layer", "channel"} & changed:
-            self.channel = min(self._wished, (layer.channels or 1) - 1)
+        if {"layer", "channel", "show"} & changed:
+            # a rollout follows the heads
+            most = self._heads[layer] + 1 if attending else entry.channels or 1
+            self.channel = min(self._wished[self.show], most - 1)
 
-    def _check_unit(self, rows: int, cols: int) -> None:
-        if self.unit[0] >= rows or self.unit[1] >= cols:
-            raise traitlets.TraitError(
-                f"unit must lie within the {rows} rows and {cols} columns of layer "
-                f"{self.layer!r}; got {self.unit}"
-            )
-
-    def _attention_layer(self) -> str:
-        """The layer on show if it attends, else the next that does, else the last before."""
-        if not self._heads:
+    def _layer_to_show(self, changed: set[str]) -> str:
+        """The layer on show, or the nearest that has what is to be shown."""
+        names = self.network.layers.names
+        here = names.index(self.layer)
+        drawn = drawable(self.network.layers[self.layer]) is None
+        if self.show == "maps" and not drawn and "show" not in changed:
+            self.show = "attention"  # all that such a layer has
+            changed.add("show")
+        if self.show == "maps":
+            near = [
+                i for i, name in enumerate(names) if drawable(self.network.layers[name]) is None
+            ]
+        else:
+            near = [i for i, name in enumerate(names) if name in self._heads]
+        if not near:
             raise traitlets.TraitError(
                 f"show='attention' needs a layer that attends, and "
                 f"{type(self.network.model).__name__} has none; use show='maps'"
             )
-        names = self.network.layers.names
-        here = names.index(self.layer)
-        after = [name for name in names[here:] if name in self._heads]
-        before = [name for name in names[:here] if name in self._heads]
-        return after[0] if after else before[-1]
+        if here in near:
+            return self.layer
+        backwards = bool(self.maps) and here < names.index(self.maps["layer"])
+        sides = [i for i in near if i < here][::-1], [i for i in near if i > here]
+        first, second = sides if backwards else sides[::-1]
+        return names[(first or second)[0]]
 
     def _take(self, batch: Tensor, source: str, *, live: bool) -> None:
         with self._gathering():
@@ -333,8 +295,8 @@ class ActivationBrowser(PictureView):
 
     def _compare(self) -> None:
         """See to it that B is what `compared` says."""
-        del self._passes[1:], self._numbers[1:]
         if self.compared == -1:
+            del self._passes[1:], self._numbers[1:]
             return
         if self.compared == -2:
             if self._kept is None:
@@ -343,9 +305,8 @@ class ActivationBrowser(PictureView):
         else:
             batch = self.network.prepare(self._pictures.picture(self.compared))
             forward = self._store.forward(batch, overview=False)
-        self._passes.append(forward)
         self._counter += 1
-        self._numbers.append(self._counter)
+        self._passes[1:], self._numbers[1:] = [forward], [self._counter]
 
     def _refresh(self, changed: set[str], *, rest: bool = False) -> None:
         """Work out all that changed first, then show it at once."""
@@ -360,9 +321,6 @@ class ActivationBrowser(PictureView):
                 shown["rail"] = state.rail_state(self.network, self._passes[0], number)
         if pictures or "pinned" in changed:
             shown["pins"] = self._pins_state()
-        if "origin" in changed and self.origin:
-            box = self._box_of(self.origin)
-            shown["origin"] = {**self.origin, "box": box}
         if not rest and {"layer", "channel", "unit", "image", "show"} & changed:
             shown["trace"] = self._trace_state()
         with self.hold_sync():
@@ -380,8 +338,13 @@ class ActivationBrowser(PictureView):
             activations,
             labels=classes if named else (),
             pictures=self._numbers,
+            asked=self._asked(),
             related=state.related(self.network, self.layer, self.origin) if self.origin else None,
         )
+
+    def _asked(self) -> dict[str, int]:
+        """The choices that the maps answer to, so that a view sees which it still waits for."""
+        return {"image": self.image, "compared": self.compared, "asked": self.query}
 
     def _attention_state(self) -> dict[str, Any]:
         key = (self.layer, *self._numbers)
@@ -389,8 +352,12 @@ class ActivationBrowser(PictureView):
             heads = [head_maps(self.network, each.batch, self.layer) for each in self._passes]
             self._attended = (key, heads)
         heads = self._attended[1]
-        query = min(max(0, self.query), heads[0].maps.attention.queries - 1)
-        return state.attention_state(heads, query, pictures=self._numbers)
+        query, queries = max(0, self.query), heads[0].maps.attention.queries
+        if query >= queries:
+            raise traitlets.TraitError(
+                f"query must be below {queries}, the tokens of layer {self.layer!r}; got {query}"
+            )
+        return state.attention_state(heads, query, pictures=self._numbers, asked=self._asked())
 
     def _trace_state(self) -> dict[str, Any]:
         if self.channel < 0 or len(self.unit) != 2 or self.show == "attention":
@@ -400,49 +367,6 @@ class ActivationBrowser(PictureView):
     def _pins_state(self) -> dict[str, Any]:
         pins = [(self._passes[0].activation(layer), channel) for layer, channel in self.pinned]
         return state.pins_state(pins)
-
-    def _box_of(self, place: dict[str, Any]) -> list[int]:
-        row, col = place["unit"]
-        box = self.network.layers[place["layer"]].box(row, col)
-        return [box.top, box.left, box.bottom, box.right]
-
-    @traitlets.validate("layer")
-    def _check_layer(self, proposal: dict[str, Any]) -> str:
-        name: str = proposal["value"]
-        names = list(self.network.layers.names)
-        if name not in names:
-            raise traitlets.TraitError(
-                f"no layer {name!r} in {type(self.network.model).__name__}{nearest(name, names)}; "
-                "`browser.network.layers` lists them"
-            )
-        problem = drawable(self.network.layers[name])
-        if problem is not None:
-            raise traitlets.TraitError(f"layer {name!r} cannot be drawn: {problem}")
-        return name
-
-    @traitlets.validate("unit")
-    def _check_pair(self, proposal: dict[str, Any]) -> list[int]:
-        unit = list(proposal["value"])
-        if len(unit) not in (0, 2):
-            raise traitlets.TraitError(f"unit must be [row, column] or []; got {unit}")
-        return unit
-
-    @traitlets.validate("compared")
-    def _check_compared(self, proposal: dict[str, Any]) -> int:
-        return self._checked_number(proposal)
-
-    @traitlets.validate("pinned")
-    def _check_pinned(self, proposal: dict[str, Any]) -> list[list[Any]]:
-        pins: list[tuple[str, int]] = [(str(pin[0]), int(pin[1])) for pin in proposal["value"]]
-        for layer, channel in pins:
-            channels = self.network.layers[layer].channels or 0
-            if not 0 <= channel < channels:
-                raise traitlets.TraitError(
-                    f"pinned holds channel {channel}, but layer {layer!r} has {channels} channels"
-                )
-        if len(pins) > _MOST_PINS:
-            raise traitlets.TraitError(f"at most {_MOST_PINS} channels can be pinned")
-        return [list(pin) for pin in pins]
 
     @answers("map")
     def _exact_map(self, channel: int, **asked: Any) -> dict[str, Any]:
@@ -454,7 +378,10 @@ class ActivationBrowser(PictureView):
                 laid = [each.of_token(shown["query"])[0] for each in self._attended[1]]
             else:
                 laid = [each.activation(shown["layer"]).maps for each in self._passes]
-            arrays = {side: each[channel] for side, each in zip("ab", laid, strict=False)}
+            # A channel of a layer that is no longer on show: nothing of it is left to tell.
+            known = channel < len(laid[0])
+            pairs = zip("ab", laid, strict=False)
+            arrays = {side: each[channel] for side, each in pairs if known}
         return wire.pack(arrays, of={**shown, "channel": channel})
 
     @answers("keep")
@@ -469,8 +396,14 @@ class ActivationBrowser(PictureView):
         del asked
         with self.network.lock:
             if layer not in self._class_means:
+                while len(self._class_means) >= _AVERAGES_KEPT:
+                    del self._class_means[next(iter(self._class_means))]
                 self._class_means[layer] = SlicedWork(self._averaging(layer))
-            latest = self._class_means[layer].go_on()
+            try:
+                latest = self._class_means[layer].go_on()
+            except BaseException:
+                del self._class_means[layer]
+                raise
         of = int(latest.counts[index])
         return wire.pack(
             {"difference": latest.difference(index)},
@@ -482,12 +415,15 @@ class ActivationBrowser(PictureView):
         )
 
     def _averaging(self, layer: str) -> Iterator[ClassMeans]:
-        numbers, labels = self._pictures.numbers_by_class()
         logits = self.logits
-        if logits is None or not numbers:
+        count = 0 if logits is None else len(logits)
+        found = zip(*self._pictures.numbers_by_class(), strict=True)
+        known = [(number, label) for number, label in found if 0 <= label < count]
+        if not known:
             raise ValueError(
                 "a class difference needs a classifier, and pictures whose labels are class "
                 "numbers; pass labels=[...] with one number a picture"
             )
+        numbers, labels = zip(*known, strict=True)
         chosen = self._pictures.subset(numbers)
-        return class_means(self.network, layer, chosen, labels, classes=len(logits))
+        return class_means(self.network, layer, chosen, labels, classes=count)

@@ -40,11 +40,12 @@ def layer_table(network: Network, heads: Mapping[str, int]) -> list[dict[str, An
             "channels": layer.channels or 0,
             "grid": list(layer.grid or ()),
             "coarse": _coarse(layer, layers.input_shape),
+            "field": _field(layer, layers.input_shape),
             "sees": _sees(layer, layers.input_shape),
             "lane": lane,
             "inputs": sorted({number[name] for names in layer.inputs for name in names}),
             "heads": heads.get(layer.name, 0),
-            "problem": drawable(layer) or "",
+            "problem": "" if layer.name in heads else drawable(layer) or "",
         }
         for layer, lane in zip(layers, lanes(layers), strict=True)
     ]
@@ -54,18 +55,29 @@ def _shape(layer: Layer) -> str:
     grid = layer.grid
     if layer.layout in {"maps", "maps_last", "tokens"} and grid is not None and layer.channels:
         prefix = f" + {layer.prefix_tokens}" if layer.prefix_tokens else ""
-        return f"{layer.channels} × {grid[0]}×{grid[1]}{prefix}"
+        return f"{layer.channels}×{grid[0]}×{grid[1]}{prefix}"
     return "×".join(map(str, layer.output_shape))
 
 
 def _coarse(layer: Layer, image: tuple[int, ...]) -> str:
-    """How many pixels of the image share one unit, short."""
-    if layer.grid is None or layer.stride is None or len(image) != 3:
+    """By what the image's sides are divided, short."""
+    if layer.grid is None or layer.stride is None or len(image) != 3 or layer.grid == (1, 1):
         return ""
-    if layer.grid == (1, 1):
-        return "1 for all"
-    step = _size(layer.stride)
-    return "every px" if step == "1×1" else f"1 in {step} px"
+    down, across = (f"{float(step):g}" for step in layer.stride)
+    return f"÷{down}" if down == across else f"÷{down}×{across}"
+
+
+def _field(layer: Layer, image: tuple[int, ...]) -> str:
+    """Side of the receptive field, short."""
+    field = layer.receptive_field
+    if field is None or len(image) != 3:
+        return ""
+    if field.is_global or layer.grid is None:
+        return "sees all"
+    if field.size is None:
+        return ""
+    down, across = (f"{float(side):g}" for side in field.size)
+    return f"sees {down}" if down == across else f"sees {down}×{across}"
 
 
 def _sees(layer: Layer, image: tuple[int, ...]) -> str:
@@ -99,6 +111,7 @@ def maps_state(
     *,
     labels: Sequence[str] = (),
     pictures: Sequence[int],
+    asked: Mapping[str, int],
     related: tuple[str, Box] | None,
 ) -> dict[str, Any]:
     """Feature maps of one layer for one picture, or two on the same scale."""
@@ -121,12 +134,12 @@ def maps_state(
         query=-1,
         note="",
         nonfinite=int(activations[0].statistics.nonfinite.sum()),
-        **_common(levels, pictures, related),
+        **_common(levels, pictures, asked, related),
     )
 
 
 def attention_state(
-    heads: Sequence[HeadMaps], query: int, *, pictures: Sequence[int]
+    heads: Sequence[HeadMaps], query: int, *, pictures: Sequence[int], asked: Mapping[str, int]
 ) -> dict[str, Any]:
     """Attention of one query token by head, laid out like feature maps."""
     laid = [each.of_token(query) for each in heads]
@@ -147,7 +160,7 @@ def attention_state(
         query=query,
         nonfinite=0,
         note=heads[0].note,
-        **_common(levels, pictures, None),
+        **_common(levels, pictures, asked, None),
     )
 
 
@@ -167,7 +180,10 @@ def related(network: Network, layer: str, origin: Mapping[str, Any]) -> tuple[st
 
 
 def _common(
-    levels: MapLevels, pictures: Sequence[int], related: tuple[str, Box] | None
+    levels: MapLevels,
+    pictures: Sequence[int],
+    asked: Mapping[str, int],
+    related: tuple[str, Box] | None,
 ) -> dict[str, Any]:
     to, box = related if related is not None else ("", None)
     drawn = box is not None and not box.is_empty
@@ -177,6 +193,7 @@ def _common(
         "high": levels.layer_high,
         "pictures": list(pictures),
         "related": {"to": to, "units": units},
+        **asked,
     }
 
 
@@ -256,7 +273,9 @@ def pins_state(pins: Sequence[tuple[Activation, int]]) -> dict[str, Any]:
         one = activation.maps[channel : channel + 1]
         low, high = activation.statistics.low[channel], activation.statistics.peak[channel]
         levels = map_levels([one], [(np.array([low]), np.array([high]))])
-        arrays[str(number)] = levels.values[0]
+        arrays[f"{number} values_a"] = levels.values[0]
+        if levels.nonfinite[0] is not None:
+            arrays[f"{number} nonfinite_a"] = levels.nonfinite[0]
         described.append(
             {
                 "layer": activation.layer.name,

@@ -191,8 +191,11 @@ def _answer(widget: View, content: Mapping[str, Any], buffers: list[memoryview])
                 if described or buffers:
                     fields["arrays"] = wire.unpack({"arrays": described, "buffers": buffers})
                 packed = method(widget, **fields)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
+            except BaseException as error:
+                # Also when interrupted: a view asks nothing else until it has its answer.
                 widget.send({"kind": "error", "rid": rid, "message": message_of(error)})
+                if not isinstance(error, Exception):
+                    raise
                 return
             outgoing = packed.pop("buffers")
             widget.send({**packed, "kind": kind, "rid": rid}, outgoing)

@@ -53,7 +53,7 @@ def test_places_outside_the_window_are_marked_in_the_view_and_counted_as_nothing
         maps, _ = found.of_token(query)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            packed = attention_state([found], query, pictures=[0])
+            packed = attention_state([found], query, pictures=[0], asked={})
         assert packed["nonfinite"] == 0
         bits = np.unpackbits(wire.unpack(packed)["nonfinite_a"], count=maps.size, bitorder="little")
         outside = np.isnan(maps)
@@ -73,6 +73,6 @@ def test_a_query_that_sees_no_place_at_all_is_shown_as_such():
     assert np.isnan(found.of_token(3)[0]).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        packed = attention_state([found], 3, pictures=[0])
+        packed = attention_state([found], 3, pictures=[0], asked={})
     assert (packed["low"], packed["high"], packed["nonfinite"]) == (0, 0, 0)
     assert np.unpackbits(wire.unpack(packed)["nonfinite_a"]).any()
