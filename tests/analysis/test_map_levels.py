@@ -35,8 +35,11 @@ def shown(levels: MapLevels, side: int, channel: int, value: int) -> float:
     """One value as the view decodes it."""
     low, high = levels.layer_low, levels.layer_high
     if levels.low is not None and levels.high is not None:
+        span = levels.layer_high - levels.layer_low
         low, high = (
-            levels.layer_low + int(end[channel]) / 65535 * (levels.layer_high - levels.layer_low)
+            levels.layer_low + int(end[channel]) / 65535 * span
+            if end.dtype == np.uint16
+            else float(end[channel])
             for end in (levels.low, levels.high)
         )
     return low + int(levels.values[side][channel].ravel()[value]) / 255 * (high - low)
@@ -197,3 +200,12 @@ def test_maps_of_7_by_7_travel_in_a_tenth_more_than_their_number():
     levels = levels_of(maps)
     sent = levels.values[0].nbytes + levels.low.nbytes + levels.high.nbytes
     assert sent <= 1.1 * maps.size
+
+
+def test_a_weak_channel_beside_a_huge_one_keeps_its_values():
+    maps = np.float32([[[0, 1e6]], [[0.25, 0.75]], [[0, 1]]])
+    levels = check(maps)
+    assert shown(levels, 0, 1, 0) == pytest.approx(0.25)
+    assert shown(levels, 0, 1, 1) == pytest.approx(0.75)
+    assert levels.low.dtype == np.float32
+    assert check(maps[1:]).low.dtype == np.uint16

@@ -406,3 +406,73 @@ def test_the_traits_are_those_that_the_view_reads():
     own = {n for n in ActivationBrowser.class_trait_names(sync=True) if not n.startswith("_")}
     own -= {"comm", "layout", "keys", "tabbable", "tooltip"}
     assert names == own
+
+
+@pytest.mark.parametrize("kind", ["timm", "transformers", "swin"])
+def test_attention_of_any_library_is_shown_and_left_again(kind):
+    torch.manual_seed(0)
+    if kind == "timm":
+        import timm
+
+        model = timm.create_model("vit_tiny_patch16_224", depth=2)
+    elif kind == "transformers":
+        from transformers import ViTConfig, ViTForImageClassification
+
+        model = ViTForImageClassification(
+            ViTConfig(
+                hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+            )
+        )
+    else:
+        model = zoo("swin_t")
+    there = ActivationBrowser(nbviz.Network(model.eval()), np.zeros((224, 224, 3), np.uint8))
+    first = there.layer
+    there.channel, there.unit = there.network.layers[first].channels - 1, [1, 1]
+    there.show = "attention"
+    assert there.maps["kind"] == "attention"
+    assert there.channel <= len(there.maps["labels"])
+    there.layer = there.network.layers.names[-1]
+    assert (there.show, there.maps["kind"]) == ("attention", "attention")
+    there.show = "maps"
+    assert there.maps["kind"] == "maps"
+    there.layer = first
+    assert there.unit == [1, 1]
+    assert there.channel == there.network.layers[first].channels - 1
+
+
+def test_a_choice_that_fails_is_taken_back_with_all_that_hung_on_it(frontend):
+    there = browser(layer="3", compared=1)
+    with pytest.raises(traitlets.TraitError, match="none was"):
+        there.compared = -2
+    assert there.compared == 1
+    there.channel = 2
+    assert "values_b" in wire.unpack(there.maps)
+    frontend.set(there, unit=[900, 0])
+    assert "rows" in there.problem
+    assert there.unit == []
+    assert frontend.states("unit")[-1] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"origin": {"layer": "0"}}, "unit"),
+        ({"origin": {"layer": "x", "unit": [0, 0]}}, "origin must be"),
+        ({"pinned": [["0"]]}, "pairs"),
+        ({"pinned": ["ab"]}, "pairs"),
+    ],
+)
+def test_what_is_no_place_in_the_network_says_so(change, said):
+    there = browser()
+    ((name, value),) = change.items()
+    with pytest.raises(traitlets.TraitError, match=said):
+        setattr(there, name, value)
+    assert not getattr(there, name)
+
+
+def test_a_query_beyond_the_tokens_says_so():
+    network = nbviz.Network(zoo("vit_b_32"))
+    there = ActivationBrowser(network, np.zeros((224, 224, 3), np.uint8), show="attention")
+    with pytest.raises(traitlets.TraitError, match="below 50"):
+        there.query = 50
+    assert there.query == -1
