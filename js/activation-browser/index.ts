@@ -86,7 +86,11 @@ class ActivationBrowserView {
     sayLink(model as never);
     const redraw = () => this.view.redraw();
     const failed = (message: string) => this.view.problem("request", message);
-    this.rail = new Rail(this.view, (layer) => this.openLayer(layer));
+    this.rail = new Rail(
+      this.view,
+      () => this.get("layer"),
+      (layer) => this.openLayer(layer),
+    );
     this.#toolbar = new Toolbar(signal, {
       get: (name) => this.get(name),
       set: (name, value) => this.set({ [name]: value }),

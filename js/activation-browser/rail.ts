@@ -33,8 +33,11 @@ export class Rail {
 
   readonly #view: View;
   readonly #choose: (layer: string) => void;
+  /** the layer that is chosen, drawn or not yet */
+  readonly #current: () => string;
 
-  constructor(view: View, choose: (layer: string) => void) {
+  constructor(view: View, current: () => string, choose: (layer: string) => void) {
+    this.#current = current;
     this.#view = view;
     this.#choose = choose;
     this.node = element(
@@ -237,7 +240,7 @@ export class Rail {
     if (step === undefined) return;
     event.preventDefault();
     event.stopPropagation();
-    this.#choose(this.neighbour(this.#layers[this.#chosen]?.name ?? "", step));
+    this.#choose(this.neighbour(this.#current(), step));
   }
 }
 

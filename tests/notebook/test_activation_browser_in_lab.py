@@ -337,7 +337,7 @@ def test_a_restarted_kernel_is_said_and_the_last_maps_stay(open_notebook):
     notebook.restart_kernel()
     view.find(".layer >> text=pool1").click()
     expect(view.find(".waiting")).to_contain_text("run the cell again", timeout=15000)
-    expect(view.find(".center")).to_have_class(re.compile("stale"))
+    expect(view.find(".main")).to_have_class(re.compile("stale"))
     np.testing.assert_array_equal(view.pixels(GRID), before)
 
 
@@ -370,4 +370,4 @@ def test_a_choice_is_answered_on_every_ipykernel(open_notebook, ipykernel):
     _, view = opened(open_notebook, DIGITS, kernel=f"ipykernel-{ipykernel}")
     view.find(".layer >> text=pool3").click()
     expect(headline(view)).to_have_text("pool3")
-    expect(view.find(".center")).not_to_have_class(re.compile("stale"))
+    expect(view.find(".main")).not_to_have_class(re.compile("stale"))
