@@ -1,4 +1,4 @@
-"""Take the README's pictures in a real JupyterLab: ``.venv/bin/python docs/pictures.py``."""
+"""Take the README's pictures in a real JupyterLab: ``.venv/bin/python docs/pictures.py [name]``."""
 
 from __future__ import annotations
 
@@ -9,36 +9,77 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 from browser import running_browser
-from lab import running_lab
+from lab import Lab, running_lab
 from notebook_page import Notebook
+from playwright.sync_api import Browser
 
-CELL = """import nbviz
+FOLDER = Path(__file__).parent
+
+KERNELS = """import nbviz
 network, images, labels, classes = nbviz.demos.scenes()
 nbviz.FilterGrid(network, sort="similarity")"""
 
+ACTIVATIONS = """import nbviz
+network, images, labels, classes = nbviz.demos.scenes()
+browser = nbviz.ActivationBrowser(network, images, labels=labels)
+browser.image, browser.layer, browser.channel, browser.unit = 2, "relu2", 9, [8, 17]
+browser"""
 
-def main() -> None:
-    """Write `filter-grid.png` beside this script."""
+
+def filter_grid(lab: Lab, browser: Browser) -> Path:
+    """Kernels of the scenes, look-alikes together, one under the lens."""
+    notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
+    notebook.open([KERNELS], viewport=(1260, 780), scale=2)
+    notebook.run_all()
+    view = notebook.view()
+    view.click(160, 60, ".scroller canvas")
+    view.click(270, 170, ".scroller canvas")
+    with view.redrawn():
+        view.hover(60, 60, ".scroller canvas")
+    notebook.wait_for(
+        "document.querySelector('[data-nbviz-view]').shadowRoot"
+        ".querySelector('.readout').textContent.includes('=')",
+        "exact weights",
+    )
+    return notebook.screenshot("filter-grid")
+
+
+def activation_browser(lab: Lab, browser: Browser) -> Path:
+    """Maps of a house, one channel chosen, and the arithmetic of one of its units."""
+    notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
+    notebook.open([ACTIVATIONS], viewport=(1400, 1500))
+    notebook.run_all()
+    view = notebook.view()
+    view.find(".inputs").wait_for()
+    cell = notebook.page.locator(".jp-Cell-inputArea").first.bounding_box()
+    card = view.find(".trace .cards > *").first.bounding_box()
+    if cell is None or card is None:
+        raise RuntimeError("expected the arithmetic of a unit below the maps, found none")
+    path = FOLDER / "activation-browser.png"
+    edge = 12
+    clip = {
+        "x": cell["x"] - edge,
+        "y": cell["y"] - edge,
+        "width": cell["width"] + 2 * edge,
+        "height": card["y"] + card["height"] - cell["y"] + edge + 4,
+    }
+    notebook.page.screenshot(path=path, clip=clip)
+    return path
+
+
+PICTURES = {"filter-grid": filter_grid, "activation-browser": activation_browser}
+
+
+def main(names: list[str]) -> None:
+    """Write the pictures of these names, or all, beside this script."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_browser() as browser,
         running_lab(Path(folder) / "lab") as lab,
     ):
-        notebook = Notebook(lab, browser, "nbviz.ipynb", shots=Path(__file__).parent)
-        notebook.open([CELL], viewport=(1260, 780), scale=2)
-        notebook.run_all()
-        view = notebook.view()
-        view.click(160, 60, ".scroller canvas")
-        view.click(270, 170, ".scroller canvas")
-        with view.redrawn():
-            view.hover(60, 60, ".scroller canvas")
-        notebook.wait_for(
-            "document.querySelector('[data-nbviz-view]').shadowRoot"
-            ".querySelector('.readout').textContent.includes('=')",
-            "exact weights",
-        )
-        print(notebook.screenshot("filter-grid"))
+        for name in names or PICTURES:
+            print(PICTURES[name](lab, browser))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -17,7 +17,8 @@ export function listenToKeys(root: ShadowRoot, signal: AbortSignal, keys: Key[])
     (event) => {
       const { key, ctrlKey, metaKey, altKey, target } = event as KeyboardEvent;
       if (ctrlKey || metaKey || altKey || event.defaultPrevented) return;
-      if ((target as Element).closest("input:not([type=checkbox]), select, textarea")) return;
+      if ((target as Element).closest("input:not([type=checkbox], [type=range]), select, textarea"))
+        return;
       const found = keys.find(({ names }) => names.includes(key));
       if (!found) return;
       event.preventDefault();

@@ -18,7 +18,8 @@ export function bindings(view: ActivationBrowserView): Key[] {
     values[(values.indexOf(value) + 1) % values.length] as T;
   const picture = (step: number) => {
     const { images } = get("inputs");
-    if (images > 1) view.set({ image: (get("image") + step + images) % images });
+    const from = Math.max(0, get("image"));
+    if (images > 1) view.set({ image: (from + step + images) % images });
   };
   const key = (names: string[], keys: string, does: string, act: Key["act"]): Key => ({
     names,

@@ -143,7 +143,11 @@ export class Toolbar {
     this.#boost.node.hidden = get("normalise") === "channel";
     this.#dead.checked = get("hide_dead");
     this.#side.node.hidden = this.#end.hidden = !compared;
+    const focused = (this.node.getRootNode() as ShadowRoot).activeElement;
     this.#keep.hidden = compared;
+    // A button that goes away hands the keyboard to the one in its place.
+    if (focused === this.#keep && compared) this.#end.focus();
+    if (focused === this.#end && !compared) this.#keep.focus();
     this.#side.show(
       [
         { value: "both", label: "A, B and A − B" },

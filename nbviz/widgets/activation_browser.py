@@ -246,6 +246,10 @@ class ActivationBrowser(ActivationChoices):
         if {"layer", "channel", "show"} & changed:
             # a rollout follows the heads
             most = self._heads[layer] + 1 if attending else entry.channels or 1
+            if self.channel >= most and not {"layer", "show"} & changed:
+                raise traitlets.TraitError(
+                    f"channel must be below {most} for layer {layer!r}; got {self.channel}"
+                )
             self.channel = min(self._wished[self.show], most - 1)
 
     def _layer_to_show(self, changed: set[str]) -> str:

@@ -81,16 +81,19 @@ class ActivationChoices(PictureView):
     @traitlets.validate("layer")
     def _check_layer(self, proposal: dict[str, Any]) -> str:
         name: str = proposal["value"]
+        self._check_name(name)
+        problem = drawable(self.network.layers[name])
+        if problem is not None and name not in self._heads:
+            raise traitlets.TraitError(f"layer {name!r} cannot be drawn: {problem}")
+        return name
+
+    def _check_name(self, name: str) -> None:
         names = list(self.network.layers.names)
         if name not in names:
             raise traitlets.TraitError(
                 f"no layer {name!r} in {type(self.network.model).__name__}{nearest(name, names)}; "
                 "`browser.network.layers` lists them"
             )
-        problem = drawable(self.network.layers[name])
-        if problem is not None and name not in self._heads:
-            raise traitlets.TraitError(f"layer {name!r} cannot be drawn: {problem}")
-        return name
 
     @traitlets.validate("unit")
     def _check_pair(self, proposal: dict[str, Any]) -> list[int]:
@@ -112,6 +115,7 @@ class ActivationChoices(PictureView):
             if tuple(pin) not in pins:
                 pins.append((str(pin[0]), pin[1]))
         for layer, channel in pins:
+            self._check_name(layer)
             channels = self.network.layers[layer].channels or 0
             if not 0 <= channel < channels:
                 raise traitlets.TraitError(

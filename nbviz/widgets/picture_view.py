@@ -57,10 +57,11 @@ class PictureView(View):
         Parameters
         ----------
         picture : picture
-            Whatever `Network.prepare` takes.
+            Whatever `Network.prepare` takes, or the path of a file.
         """
         with self.network.lock:
-            self._take(self.network.prepare(picture), "own", live=False)
+            given = PictureSet([picture]).picture(0)
+            self._take(self.network.prepare(given), "own", live=False)
 
     def _input_size(self) -> tuple[int, int, int]:
         channels, height, width = (1, 1, *self.network.input_shape)[-3:]
@@ -88,6 +89,10 @@ class PictureView(View):
 
     @traitlets.validate("image")
     def _check_image(self, proposal: dict[str, Any]) -> int:
+        if proposal["value"] < 0 and self._source == "dataset":
+            raise traitlets.TraitError(
+                "image -1 is a picture that is not of the data set; look_at(picture) shows one"
+            )
         return self._checked_number(proposal)
 
     def _checked_number(self, proposal: dict[str, Any]) -> int:

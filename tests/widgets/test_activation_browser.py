@@ -476,3 +476,18 @@ def test_a_query_beyond_the_tokens_says_so():
     with pytest.raises(traitlets.TraitError, match="below 50"):
         there.query = 50
     assert there.query == -1
+
+
+def test_a_channel_that_is_not_there_says_so_and_a_path_is_looked_at(tmp_path):
+    there = browser(layer="3")
+    with pytest.raises(traitlets.TraitError, match="below 12"):
+        there.channel = 12
+    with pytest.raises(traitlets.TraitError, match="look_at"):
+        there.image = -1
+    with pytest.raises(traitlets.TraitError, match="did you mean"):
+        there.pinned = [["33", 0]]
+    assert (there.channel, there.image, there.pinned) == (-1, 0, [])
+    path = tmp_path / "green.png"
+    Image.new("RGB", (SIDE, SIDE), (0, 255, 0)).save(path)
+    there.look_at(path)
+    assert wire.unpack(there.picture)["a"][0, 0].tolist() == [0, 255, 0]
