@@ -254,18 +254,15 @@ class ActivationBrowser(ActivationChoices):
 
     def _layer_to_show(self, changed: set[str]) -> str:
         """The layer on show, or the nearest that has what is to be shown."""
-        names = self.network.layers.names
+        layers = self.network.layers  # once: each look at it checks the model's structure
+        names = layers.names
         here = names.index(self.layer)
-        drawn = drawable(self.network.layers[self.layer]) is None
-        if self.show == "maps" and not drawn and "show" not in changed:
+        drawn = [drawable(entry) is None for entry in layers]
+        if self.show == "maps" and not drawn[here] and "show" not in changed:
             self.show = "attention"  # all that such a layer has
             changed.add("show")
-        if self.show == "maps":
-            near = [
-                i for i, name in enumerate(names) if drawable(self.network.layers[name]) is None
-            ]
-        else:
-            near = [i for i, name in enumerate(names) if name in self._heads]
+        maps = self.show == "maps"
+        near = [i for i, name in enumerate(names) if (drawn[i] if maps else name in self._heads)]
         if not near:
             raise traitlets.TraitError(
                 f"show='attention' needs a layer that attends, and "
