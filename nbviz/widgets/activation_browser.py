@@ -42,6 +42,7 @@ class ActivationBrowser(ActivationChoices):
     Parameters
     ----------
     network : Network or nn.Module
+        Its input is an image: (channels, height, width).
     pictures : picture or pictures, optional
         One picture, or a data set of them to slide through; see `nbviz.picture_set.PictureSet`.
         A black picture when None: draw, open a file or use the camera in the view.
