@@ -310,6 +310,7 @@ def test_weights_can_be_read_with_the_keyboard(open_notebook):
     view = notebook.view()
     focus(view)
     view.press("ArrowRight")
+    expect(view.find(".lens canvas")).to_be_visible()
     view.find(".lens canvas").focus()
     view.press("ArrowDown", "ArrowDown", "ArrowRight")
     expect(view.find(".readout")).to_contain_text("row 1, column 1 =")
