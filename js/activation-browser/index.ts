@@ -304,14 +304,13 @@ class ActivationBrowserView {
     return maps.state.query === 0 ? "the class token" : `token ${maps.state.query}`;
   }
 
-  get #colormap(): Colormap {
+  #colormap(maps: Maps): Colormap {
     const chosen = this.get("colormap");
-    return chosen !== "auto" ? chosen : this.#maps ? automatic(this.#maps) : "sequential";
+    return chosen === "auto" ? automatic(maps) : chosen;
   }
 
   #tone(maps: Maps): Tone {
-    const chosen = this.get("colormap");
-    const name = chosen === "auto" ? automatic(maps) : chosen;
+    const name = this.#colormap(maps);
     return {
       normalise: this.get("normalise"),
       centred: name === "diverging",
@@ -342,7 +341,7 @@ class ActivationBrowserView {
     });
     const apart = side === "difference" && maps.sides.length > 1;
     const shown = apart ? differenceTone(tone) : tone;
-    showLegend(this.#legend, maps, shown, apart ? "diverging" : this.#colormap);
+    showLegend(this.#legend, maps, shown, apart ? "diverging" : this.#colormap(maps));
   }
 
   #showPicture(maps: Maps): void {

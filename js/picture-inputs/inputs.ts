@@ -2,7 +2,7 @@
 
 import { button, element } from "../shared/controls.ts";
 import type { View } from "../shared/view.ts";
-import type { Answer, Requests, TypedArray } from "../shared/wire.ts";
+import type { Requests, TypedArray } from "../shared/wire.ts";
 import { Camera } from "./camera.ts";
 import { DrawPad } from "./draw-pad.ts";
 import { NO_ANSWER, PATIENCE_MS, PictureFiles } from "./picture-files.ts";
@@ -28,8 +28,6 @@ export interface InputActions {
   choose(image: number): void;
   /** Say what went wrong; empty takes it away. */
   problem(text: string): void;
-  /** Python has answered to a drawing or a frame; what it shows of it comes by traits or in here. */
-  answered?(answer: Answer, source: "drawing" | "camera"): void;
 }
 
 type Panel = "drawing" | "camera" | "";
@@ -208,20 +206,17 @@ export class Inputs {
     clearTimeout(this.#patience);
     this.#patience = window.setTimeout(() => this.#say(NO_ANSWER), PATIENCE_MS);
     this.#since ||= performance.now();
-    const end = (problem: string, answer?: Answer) => {
+    const end = (problem: string) => {
       clearTimeout(this.#patience);
       this.#since = 0;
       this.#say("");
-      if (this.#panel === source) {
-        this.#actions.problem(problem);
-        if (answer) this.#actions.answered?.(answer, source);
-      }
+      if (this.#panel === source) this.#actions.problem(problem);
       answered(problem === "");
     };
     this.#requests.ask(
       "pixels",
       { source, width, height, done },
-      (answer) => end("", answer),
+      () => end(""),
       (message) => end(message),
       [{ name: "pixels", data: pixels, shape }],
     );

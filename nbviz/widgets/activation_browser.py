@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _AVERAGES_KEPT = 8
+# A channel or a unit is chosen among the maps that are there.
+_MAPS_DEPEND_ON = {"layer", "image", "compared", "show", "query", "origin"}
 # Of a camera, what costs more than a frame is made anew so often only, in seconds.
 _REST = 1.0
 
@@ -313,7 +315,9 @@ class ActivationBrowser(ActivationChoices):
     def _refresh(self, changed: set[str], *, rest: bool = False) -> None:
         """Work out all that changed first, then show it at once."""
         pictures = bool({"image", "compared"} & changed)
-        shown: dict[str, Any] = {"maps": self._maps_state()}
+        shown: dict[str, Any] = {}
+        if _MAPS_DEPEND_ON & changed:
+            shown["maps"] = self._maps_state()
         if pictures:
             number = self._numbers[0]
             shown["picture"] = state.picture_state(self.network, self._passes, number)
