@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The set of names in a long line of them."""
     return frozenset(text.split())
 
 
 # Functions that only place elements, read properties or make constants: no layers.
-STRUCTURAL = _words(
+STRUCTURAL = words(
     "view view_as reshape reshape_as flatten unflatten ravel permute transpose swapaxes "
     "swapdims t adjoint movedim moveaxis squeeze unsqueeze expand expand_as broadcast_to "
     "broadcast_tensors repeat repeat_interleave tile chunk split split_with_sizes tensor_split "
@@ -32,7 +33,7 @@ STRUCTURAL = _words(
 )
 
 # Of these only the shape and type of the argument are used.
-INDEPENDENT = _words(
+INDEPENDENT = words(
     "zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros "
     "new_ones new_full new_empty new_tensor"
 )

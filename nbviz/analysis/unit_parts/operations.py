@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbviz.analysis.calls import Call
+from nbviz.analysis.function_names import words
 from nbviz.analysis.kernel_weights import computed_weight
 from nbviz.analysis.layers import Layer
 from nbviz.analysis.unit_parts.places import Index
@@ -35,28 +36,24 @@ Operation = Literal[
 ]
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 #: Functions of one value. Written as `operation_name` gives them.
-_VALUE_FUNCTIONS = _words(
+_VALUE_FUNCTIONS = words(
     "relu relu6 leaky_relu elu celu selu rrelu prelu gelu silu mish hardswish hardsigmoid hardtanh "
     "sigmoid tanh softplus softsign logsigmoid tanhshrink hardshrink softshrink threshold exp "
     "expm1 log log1p log2 sqrt rsqrt square abs neg sin cos erf clamp clamp_min clamp_max pow "
     "reciprocal"
 )
-_DROPOUTS = _words(
+_DROPOUTS = words(
     "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout "
     "stochastic_depth drop_path"
 )
 #: Modules that give back their input when not training.
-_IDENTITIES = _words(
+_IDENTITIES = words(
     "Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout "
     "StochasticDepth DropPath DropBlock2d DropBlock3d"
 )
 #: Modules that only move values, or put a constant around them.
-_MOVERS = _words(
+_MOVERS = words(
     "Flatten Unflatten Permute PixelShuffle PixelUnshuffle ChannelShuffle ZeroPad1d ZeroPad2d "
     "ConstantPad1d ConstantPad2d ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d "
     "CircularPad1d CircularPad2d UpsamplingNearest2d"
