@@ -32,6 +32,7 @@ def below(cls):
 made = dict.fromkeys(cls for cls in below(View) if not below(cls))
 made[nbviz.FilterGrid] = nbviz.FilterGrid(network)
 made[nbviz.ActivationBrowser] = nbviz.ActivationBrowser(network, images)
+made[nbviz.OcclusionProbe] = nbviz.OcclusionProbe(network, images)
 missing = [cls.__name__ for cls, widget in made.items() if widget is None]
 assert not missing, f"say here how to make {missing}"
 for widget in made.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from nbviz.analysis.unit_trace import UnitTrace, unit_trace
 from nbviz.network import Network
 from nbviz.widgets import activation_state as state
 from nbviz.widgets import wire
-from nbviz.widgets.activation_choices import CHOICES, ActivationChoices
-from nbviz.widgets.base import answers, bundle, message_of
+from nbviz.widgets.activation_choices import ActivationChoices
+from nbviz.widgets.base import answers, bundle
 from nbviz.widgets.sliced_work import SlicedWork
 from nbviz.widgets.trace_state import trace_state
 
@@ -109,7 +108,7 @@ class ActivationBrowser(ActivationChoices):
             super().__init__(**{"layer": names[0], **traits})
             self._gathered = None
             self.layers = state.layer_table(self.network, self._heads)
-            self._update({*CHOICES}, {})
+            self._update({*self.CHOICES}, {})
 
     @property
     def activation(self) -> Activation:
@@ -172,61 +171,20 @@ class ActivationBrowser(ActivationChoices):
 
     # From here on: what keeps choices, passes and the browser together.
 
-    @contextmanager
-    def _gathering(self) -> Iterator[set[str]]:
-        """Collect the choices that change in the block instead of acting on each."""
-        before, self._gathered = self._gathered, set()
-        try:
-            yield self._gathered
-        finally:
-            self._gathered = before
+    def _held(self) -> Any:
+        return [*self._passes], [*self._numbers], self._place, dict(self._wished), self._source
 
-    @traitlets.observe(*CHOICES)
-    def _chosen(self, change: dict[str, Any]) -> None:
-        if self._gathered is not None:
-            self._gathered.add(change["name"])
-            return
-        self._update({change["name"]}, {**self._choices(), change["name"]: change["old"]})
+    def _put_back(self, held: Any) -> None:
+        self._passes, self._numbers, self._place, self._wished, self._source = held
 
-    def _choices(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in CHOICES}
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take what the browser set, all of it at once; a failure is said in the view."""
-        with self.network.lock:
-            before = self._choices()
-            with self._gathering() as changed:
-                super().set_state(sync_data)
-            if not changed:
-                return
-            try:
-                self._update(changed, before)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the person shall read it
-                self.problem = message_of(error)
-                self.send_state([*CHOICES])
-            else:
-                self.problem = ""
-
-    def _update(self, changed: set[str], before: dict[str, Any]) -> None:
-        """Bring everything shown in line with what changed; if any of it fails, all stays as it is.
-
-        What cannot be shown is not chosen either: choices go back to `before`.
-        """
-        with self.network.lock, self._gathering():
-            held = [*self._passes], [*self._numbers], self._place, dict(self._wished), self._source
-            try:
-                self._settle(changed)
-                if "image" in changed and self.image >= 0:
-                    batch = self.network.prepare(self._pictures.picture(self.image))
-                    self._look(batch, "dataset", overview=True)
-                if {"image", "compared"} & changed:
-                    self._compare()
-                self._refresh(changed)
-            except BaseException:
-                self._passes, self._numbers, self._place, self._wished, self._source = held
-                for name, value in before.items():
-                    setattr(self, name, value)
-                raise
+    def _bring(self, changed: set[str]) -> None:
+        self._settle(changed)
+        if "image" in changed and self.image >= 0:
+            batch = self.network.prepare(self._pictures.picture(self.image))
+            self._look(batch, "dataset", overview=True)
+        if {"image", "compared"} & changed:
+            self._compare()
+        self._refresh(changed)
 
     def _settle(self, changed: set[str]) -> None:
         """Bring layer, channel and unit to what can be shown, at the same place of the image."""

@@ -9,18 +9,18 @@ import traitlets
 from nbviz.analysis.activations import drawable
 from nbviz.analysis.colormaps import COLORMAPS
 from nbviz.widgets.base import Choice, nearest
-from nbviz.widgets.picture_view import PictureView
+from nbviz.widgets.gathered_choices import GatheredChoices
 
 NORMALISE = ("channel", "layer", "symmetric")
 SORTS = ("index", "peak", "mean", "sparsity", "difference", "class")
 
-#: What the maps on show, or what else is worked out, depends on.
-CHOICES = ("layer", "channel", "unit", "image", "compared", "show", "query", "pinned", "origin")
 _MOST_PINS = 16
 
 
-class ActivationChoices(PictureView):
+class ActivationChoices(GatheredChoices):
     """The traits of an `ActivationBrowser`."""
+
+    CHOICES = ("layer", "channel", "unit", "image", "compared", "show", "query", "pinned", "origin")
 
     _heads: dict[str, int]
 
@@ -77,6 +77,10 @@ class ActivationChoices(PictureView):
     """Read-only: maps of `pinned`, packed."""
     trace = traitlets.Dict().tag(sync=True, shown=True)
     """Read-only: how the value of `unit` came about, packed."""
+
+    @traitlets.observe(*CHOICES)
+    def _chosen(self, change: dict[str, Any]) -> None:
+        self._choose(change)
 
     @traitlets.validate("layer")
     def _check_layer(self, proposal: dict[str, Any]) -> str:

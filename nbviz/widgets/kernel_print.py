@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from xml.sax.saxutils import escape
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from nbviz.analysis.colormaps import Colormap, colormap
 from nbviz.analysis.filters import Kernels, KernelScores
@@ -21,10 +17,10 @@ from nbviz.analysis.kernel_pictures import (
     kernel_sheet,
     weight_range,
 )
-from nbviz.widgets.base import png_bytes
+from nbviz.widgets.printed_page import SMALL, Layout, Text, suffixes, write_page
 
 _MARGIN = 48
-_TITLE, _SMALL = 26, 20
+_TITLE = 26
 _LINE = 36
 _BAR = (360, 24)
 _GUTTER = 76
@@ -41,26 +37,6 @@ class Page:
     dpi: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    x: int
-    y: int
-    text: str
-    size: int = _SMALL
-    anchor: Literal["left", "middle", "right"] = "left"
-    colour: str = "#444"
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Everything that both formats draw: pictures at their corners, and text at its baseline."""
-
-    width: int
-    height: int
-    pictures: list[tuple[int, int, np.ndarray]]
-    texts: list[_Text]
-
-
 def save_kernels(
     kernels: Kernels,
     path: Path,
@@ -71,11 +47,7 @@ def save_kernels(
     map_name: Colormap | None,
 ) -> list[Path]:
     """Write `kernels` as a page; see `FilterGrid.save`."""
-    wanted = {"": [".png", ".svg"], ".png": [".png"], ".svg": [".svg"]}.get(path.suffix.lower())
-    if wanted is None:
-        raise ValueError(
-            f"cannot write {path.suffix!r}; name the file .png or .svg, or give no suffix for both"
-        )
+    suffixes(path)  # before the work: an ending that cannot be written is said at once
     outputs, inputs, height, width = kernels.values.shape
     matrix = map_name is not None and inputs > GALLERY_PANELS
     if matrix:
@@ -95,15 +67,7 @@ def save_kernels(
         max_inputs=_MOST_PIXELS // (width * scale + 1),
     )
     laid = _lay_out(kernels, sheet, page, normalise, map_name)
-    written = []
-    for suffix in wanted:
-        target = path.with_suffix(suffix)
-        if suffix == ".png":
-            target.write_bytes(png_bytes(_draw(laid), print_dpi=page.dpi))
-        else:
-            target.write_text(_svg(laid, page.dpi), encoding="utf-8")
-        written.append(target)
-    return written
+    return write_page(laid, path, page.dpi)
 
 
 def _lay_out(
@@ -112,7 +76,7 @@ def _lay_out(
     page: Page,
     normalise: Normalise,
     map_name: Colormap | None,
-) -> _Layout:
+) -> Layout:
     matrix = map_name is not None and kernels.values.shape[1] > GALLERY_PANELS
     tall, wide = sheet.picture.shape[:2]
     left = _MARGIN + (_GUTTER if matrix else 0)
@@ -120,7 +84,7 @@ def _lay_out(
     chars = (width - 2 * _MARGIN) * 2 // _TITLE
     lines = textwrap.wrap(" ".join([page.caption, *_omitted(kernels, sheet)]), chars)
     texts = [
-        _Text(_MARGIN, _MARGIN + _TITLE + i * _LINE, line, _TITLE, colour="black")
+        Text(_MARGIN, _MARGIN + _TITLE + i * _LINE, line, _TITLE, colour="black")
         for i, line in enumerate(lines)
     ]
     top = _MARGIN + _LINE * len(lines) + (_LINE * 2 if matrix else _LINE // 2)
@@ -132,10 +96,10 @@ def _lay_out(
     low, high, meaning = _scale_words(kernels, normalise, map_name)
     ends = left + 12 * len(low)
     baseline = bar_top + _BAR[1] - 5
-    texts.append(_Text(left, baseline, low))
-    texts.append(_Text(ends + _BAR[0] + 16, baseline, f"{high}   {meaning}"))
+    texts.append(Text(left, baseline, low))
+    texts.append(Text(ends + _BAR[0] + 16, baseline, f"{high}   {meaning}"))
     pictures = [(left, top, sheet.picture), (ends, bar_top, bar)]
-    return _Layout(width, bar_top + _BAR[1] + _MARGIN, pictures, texts)
+    return Layout(width, bar_top + _BAR[1] + _MARGIN, pictures, texts)
 
 
 def _omitted(kernels: Kernels, sheet: KernelSheet) -> list[str]:
@@ -174,11 +138,11 @@ def _marks(scores: KernelScores, output: int) -> str:
     return " ".join(mark for mark in marks if mark)
 
 
-def _captions(sheet: KernelSheet, scores: KernelScores, left: int, top: int) -> list[_Text]:
+def _captions(sheet: KernelSheet, scores: KernelScores, left: int, top: int) -> list[Text]:
     return [
-        _Text(
+        Text(
             left + placed.left,
-            top + placed.top + placed.height + 4 + _SMALL - 3,
+            top + placed.top + placed.height + 4 + SMALL - 3,
             f"{placed.output} {_marks(scores, placed.output)}".strip(),
         )
         for placed in sheet.placed
@@ -187,57 +151,22 @@ def _captions(sheet: KernelSheet, scores: KernelScores, left: int, top: int) -> 
 
 def _numbers(
     sheet: KernelSheet, scores: KernelScores, kernels: Kernels, left: int, top: int
-) -> list[_Text]:
+) -> list[Text]:
     """Channel numbers beside and above a matrix, as many as there is room for."""
     first = sheet.placed[0]
     pitch = sheet.placed[1].top - first.top if len(sheet.placed) > 1 else first.height
-    every = -(-(_SMALL + 2) // pitch)
+    every = -(-(SMALL + 2) // pitch)
     texts = [
-        _Text(left - 10, top + p.top + p.height // 2 + 7, str(p.output), anchor="right")
+        Text(left - 10, top + p.top + p.height // 2 + 7, str(p.output), anchor="right")
         for p in sheet.placed[::every]
     ]
     inputs = kernels.values.shape[1] - sheet.omitted_inputs
     step = (first.width + 1) / inputs
     texts += [
-        _Text(round(left + panel * step + step / 2), top - 8, str(panel), anchor="middle")
+        Text(round(left + panel * step + step / 2), top - 8, str(panel), anchor="middle")
         for panel in range(0, inputs, -(-60 // max(1, round(step))))
     ]
     marked = [p.output for p in sheet.placed if _marks(scores, p.output)]
     note = f"   marked: {', '.join(f'{o} {_marks(scores, o)}' for o in marked[:12])}"
     words = "output channels down, input channels across" + (note if marked else "")
-    return [*texts, _Text(left, top - 8 - _LINE, words)]
-
-
-def _draw(laid: _Layout) -> np.ndarray:
-    image = Image.new("RGB", (laid.width, laid.height), "white")
-    draw = ImageDraw.Draw(image)
-    for left, top, picture in laid.pictures:
-        image.paste(Image.fromarray(picture), (left, top))
-    anchors = {"left": "ls", "middle": "ms", "right": "rs"}
-    for text in laid.texts:
-        font = ImageFont.load_default(text.size)
-        draw.text((text.x, text.y), text.text, text.colour, font, anchor=anchors[text.anchor])
-    return np.asarray(image)
-
-
-def _svg(laid: _Layout, dpi: int) -> str:
-    width, height = laid.width, laid.height
-    inches = f'width="{width / dpi:.3f}in" height="{height / dpi:.3f}in"'
-    family = 'font-family="Helvetica, Arial, sans-serif"'
-    anchors = {"left": "start", "middle": "middle", "right": "end"}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {inches} viewBox="0 0 {width} {height}">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for left, top, picture in laid.pictures:
-        data = b64encode(png_bytes(picture, print_dpi=dpi)).decode()
-        parts.append(
-            f'<image x="{left}" y="{top}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
-            f'style="image-rendering: pixelated" href="data:image/png;base64,{data}"/>'
-        )
-    parts += [
-        f'<text x="{text.x}" y="{text.y}" font-size="{text.size}" fill="{text.colour}" '
-        f'text-anchor="{anchors[text.anchor]}" {family}>{escape(text.text)}</text>'
-        for text in laid.texts
-    ]
-    return "\n".join([*parts, "</svg>\n"])
+    return [*texts, Text(left, top - 8 - _LINE, words)]

@@ -9,7 +9,7 @@ import traitlets
 from nbviz.widgets.base import View
 
 #: What views have in common, in the order in which it is handed on: a channel is one of a layer.
-SHARED = ("image", "layer", "channel", "unit")
+SHARED = ("image", "layer", "channel", "unit", "target")
 
 
 class Link:
@@ -19,8 +19,12 @@ class Link:
         self._views: tuple[View, ...] = (a, b)
         one, other_one = (getattr(view, "network", None) for view in (a, b))
         of_one_model = one is not None and other_one is not None and one.model is other_one.model
+        names, other_names = (getattr(network, "classes", None) for network in (one, other_one))
+        common = {"image"}
+        if names is not None and names == other_names:
+            common.add("target")  # a class number means the same in both
         both = set(a.trait_names()) & set(b.trait_names())
-        self.shared = tuple(n for n in SHARED if n in both and (of_one_model or n == "image"))
+        self.shared = tuple(n for n in SHARED if n in both and (of_one_model or n in common))
         """Names of the traits that are shared."""
         if not self.shared:
             other = "" if of_one_model else " of different networks"
@@ -71,12 +75,12 @@ class Link:
 
 
 def link(a: View, b: View) -> Link:
-    """Make two views share layer, channel, unit and picture, as far as both have them.
+    """Make two views share picture, layer, channel, unit and target, as far as both have them.
 
     What the other cannot show (a layer without kernels, in a `FilterGrid`) it leaves as it is; a
     channel is handed on where both show the same layer. Views of different networks share the
-    picture only. A picture that is not of the data set (`look_at`, a file, a drawing) is not
-    handed on.
+    picture only, and the target where their classes have the same names. A picture that is not of
+    the data set (`look_at`, a file, a drawing) is not handed on.
 
     Parameters
     ----------

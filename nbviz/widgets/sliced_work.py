@@ -30,6 +30,11 @@ class SlicedWork(Generic[Step]):
         self._steps = steps
         self._latest: list[Step] = []
 
+    @property
+    def latest(self) -> Step | None:
+        """The result so far, also after the work was interrupted; None before the first step."""
+        return self._latest[0] if self._latest else None
+
     def go_on(self, seconds: float = SLICE) -> Step:
         """The result after working for so long at most, and one step at least.
 

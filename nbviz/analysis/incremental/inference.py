@@ -43,7 +43,7 @@ class IncrementalInference:
 
     The same logits as whole forward passes within float error. Memory is bounded by `max_bytes`
     beside the kept maps of one image, not by the number of masks. Weights that change meanwhile
-    are read anew with the next question.
+    are read anew with the next question (which raises `NotIncremental` if a module has got a hook).
 
     Parameters
     ----------
@@ -187,9 +187,13 @@ Stamp = tuple[tuple[int, int], ...]
 
 
 def _stamp(model: nn.Module) -> Stamp:
-    """What changes when weights do."""
+    """What changes when weights do, or when somebody hangs a hook on a module."""
     tensors = chain(model.parameters(), model.buffers())
-    return tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors)
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    return (
+        (-1, hooks),
+        *((id(t), -1 if t.is_inference() else t._version) for t in tensors),
+    )
 
 
 _known: WeakKeyDictionary[Network, dict[Any, tuple[Stamp, Program | NotIncremental]]]

@@ -1,0 +1,79 @@
+/** What the colours over the picture mean, with numbers, units and names. */
+
+import { colormapGradient } from "../shared/colormaps.ts";
+import { element } from "../shared/controls.ts";
+import type { Range } from "./field.ts";
+import { colormapOf } from "./paint.ts";
+import { amount, type Choices, type Reading, unitOf } from "./reading.ts";
+
+/** A bar from the lowest to the highest colour, with the unmasked value marked on it. */
+export function scaleLegend(
+  range: Range,
+  choices: Choices,
+  apart: boolean,
+  base: number,
+  name: string,
+): HTMLElement {
+  const unit = unitOf(choices, apart);
+  const bar = element("span", { class: "bar", "aria-hidden": "true" });
+  bar.style.background = colormapGradient(colormapOf(range));
+  const at = (base - range.low) / (range.high - range.low);
+  const marked = !apart && Number.isFinite(base) && at >= -0.001 && at <= 1.001;
+  if (marked) {
+    const mark = element("span", { class: "mark" });
+    mark.style.left = `${100 * Math.max(0, Math.min(1, at))}%`;
+    bar.append(mark);
+  }
+  const signed = range.centred;
+  const ends = [range.low, range.high].map((value) => amount(value, unit, signed));
+  return element(
+    "p",
+    { class: "legend" },
+    ends[0] as string,
+    bar,
+    ends[1] as string,
+    element(
+      "span",
+      {},
+      [meaning(choices, apart, name), marked ? unmasked(base, unit, signed) : ""]
+        .filter(Boolean)
+        .join("; "),
+    ),
+  );
+}
+
+function unmasked(base: number, unit: string, signed: boolean): string {
+  return signed && base === 0
+    ? "zero, as unmasked, in the middle and faint"
+    : `line: unmasked, ${amount(base, unit)}`;
+}
+
+function meaning(choices: Choices, apart: boolean, name: string): string {
+  if (choices.show === "feature map") return `total of the feature map${apart ? ", A − B" : ""}`;
+  const of = choices.scale.endsWith("drop") ? "lost" : "left";
+  const what = choices.scale.startsWith("logit") ? "logit of" : "confidence in";
+  if (apart) return `A − B, ${choices.scale}; zero in the middle and faint`;
+  const stretched = choices.stretch ? ", colours stretched to what is there" : "";
+  return `${what} ${name} ${of} where the mask lies${stretched}`;
+}
+
+/** Each class with its colour and letter, and on how many positions it is the most probable. */
+export function classLegend({ classes, target }: Reading): HTMLElement {
+  const entries = (classes?.categories ?? []).map(({ letter, colour, name, number, share }) => {
+    const swatch = element("span", { class: "swatch", "aria-hidden": "true" }, letter);
+    swatch.style.background = colour;
+    const mine = number === target ? ", the target" : "";
+    return element(
+      "li",
+      {},
+      swatch,
+      `${letter === "·" ? "" : `${letter}: `}${name}${mine} `,
+      element("span", { class: "soft" }, share < 0.01 ? "<1 %" : `${(100 * share).toFixed(0)} %`),
+    );
+  });
+  return element(
+    "ul",
+    { class: "legend classes", "aria-label": "Most probable class" },
+    ...entries,
+  );
+}

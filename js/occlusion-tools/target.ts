@@ -1,0 +1,144 @@
+/** The class that is looked at: typed, found by Python, chosen from a list. */
+
+import type { Guess } from "../occlusion-probe/state.ts";
+import { element } from "../shared/controls.ts";
+import type { Requests } from "../shared/wire.ts";
+
+type Found = [number, string];
+
+export class TargetBox {
+  readonly node: HTMLElement;
+  readonly #input = element("input", {
+    type: "text",
+    role: "combobox",
+    class: "text",
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-autocomplete": "list",
+    "aria-expanded": "false",
+    "aria-controls": "classes",
+  });
+  readonly #list = element("ul", {
+    id: "classes",
+    class: "choices",
+    role: "listbox",
+    "aria-label": "Classes",
+    hidden: "",
+  });
+  readonly #requests: Requests;
+  readonly #choose: (number: number) => void;
+  #found: Found[] = [];
+  #active = -1;
+  #shown = "";
+
+  constructor(signal: AbortSignal, requests: Requests, choose: (number: number) => void) {
+    this.#requests = requests;
+    this.#choose = choose;
+    this.node = element(
+      "label",
+      { class: "control target" },
+      element("span", {}, "Target"),
+      this.#input,
+      this.#list,
+    );
+    const on = <K extends keyof HTMLElementEventMap>(
+      type: K,
+      act: (event: HTMLElementEventMap[K]) => void,
+    ) => this.#input.addEventListener(type, act, { signal });
+    on("focus", () => {
+      this.#input.select();
+      this.#find("");
+    });
+    on("input", () => this.#find(this.#input.value));
+    on("blur", () => this.#close());
+    on("keydown", (event) => this.#key(event));
+    // The input keeps the focus; a press chooses before it could go.
+    this.#list.addEventListener(
+      "pointerdown",
+      (event) => {
+        event.preventDefault();
+        const at = [...this.#list.children].indexOf(
+          (event.target as Element).closest("li") as Element,
+        );
+        this.#take(at);
+      },
+      { signal },
+    );
+  }
+
+  show({ number, name }: Guess, follows: boolean): void {
+    this.#shown = follows ? `${name} (as predicted)` : name;
+    this.#input.title = `class ${number}`;
+    if (!this.#isOpen) this.#input.value = this.#shown;
+  }
+
+  #find(text: string): void {
+    this.#requests.ask(
+      "find_class",
+      { text },
+      ({ fields }) => {
+        if (this.#isOpen) this.#offer(fields.found as Found[], text);
+      },
+      () => undefined,
+    );
+  }
+
+  get #isOpen(): boolean {
+    return (this.node.getRootNode() as ShadowRoot).activeElement === this.#input;
+  }
+
+  #offer(found: Found[], text: string): void {
+    this.#found = [...(text === "" ? ([[-1, "as predicted"]] as Found[]) : []), ...found];
+    this.#active = this.#found.length > 0 ? (text === "" ? -1 : 0) : -1;
+    this.#list.replaceChildren(
+      ...this.#found.map(([number, name], i) =>
+        element(
+          "li",
+          { role: "option", id: `class-${i}` },
+          name,
+          element("span", { class: "soft" }, number < 0 ? "" : ` ${number}`),
+        ),
+      ),
+    );
+    this.#list.hidden = this.#found.length === 0;
+    this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
+    this.#mark();
+  }
+
+  #mark(): void {
+    [...this.#list.children].forEach((option, i) => {
+      option.setAttribute("aria-selected", String(i === this.#active));
+      if (i === this.#active) option.scrollIntoView({ block: "nearest" });
+    });
+    if (this.#active < 0) this.#input.removeAttribute("aria-activedescendant");
+    else this.#input.setAttribute("aria-activedescendant", `class-${this.#active}`);
+  }
+
+  #key(event: KeyboardEvent): void {
+    const count = this.#found.length;
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step && count > 0) {
+      this.#list.hidden = false;
+      this.#active = (this.#active + step + count) % count;
+      this.#mark();
+    } else if (event.key === "Enter") this.#take(this.#active);
+    else if (event.key === "Escape") this.#close();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #take(at: number): void {
+    const found = this.#found[at];
+    if (!found) return;
+    this.#shown = found[1];
+    this.#close();
+    this.#choose(found[0]);
+  }
+
+  #close(): void {
+    this.#list.hidden = true;
+    this.#input.setAttribute("aria-expanded", "false");
+    this.#input.value = this.#shown;
+  }
+}
