@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from nbviz.analysis.function_names import operation_name
@@ -165,6 +166,8 @@ def program_of(model: nn.Module, batch: Tensor, watched: Sequence[str] = ()) -> 
         for name, module in model.named_modules()
         if module._forward_hooks or module._forward_pre_hooks
     ]
+    if _hooks_of_all_modules():
+        raise NotIncremental("a hook on all modules has to see whole maps")
     if hooked:
         raise NotIncremental(f"module {hooked[0]!r} has a hook, which has to see whole maps")
     try:
@@ -184,6 +187,11 @@ def program_of(model: nn.Module, batch: Tensor, watched: Sequence[str] = ()) -> 
         raise NotIncremental(f"layer {missing[0]!r} is not a module that the traced graph has")
     _fold(program, {*watched, *_names_of(program.output, program)})
     return program
+
+
+def _hooks_of_all_modules() -> bool:
+    known = vars(torch.nn.modules.module)
+    return bool(known.get("_global_forward_hooks") or known.get("_global_forward_pre_hooks"))
 
 
 def _names_of(output: Any, program: Program) -> set[str]:

@@ -192,8 +192,16 @@ def _stamp(model: nn.Module) -> Stamp:
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     return (
         (-1, hooks),
-        *((id(t), -1 if t.is_inference() else t._version) for t in tensors),
+        # memory, too, as `weight.data = ...` leaves the version as it was
+        *((_memory(t), -1 if t.is_inference() else t._version) for t in tensors),
     )
+
+
+def _memory(tensor: Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # a layout without a single memory
+        return id(tensor)
 
 
 _known: WeakKeyDictionary[Network, dict[Any, tuple[Stamp, Program | NotIncremental]]]
@@ -263,7 +271,7 @@ def _expect_same(network: Network, program: Program, image: Tensor) -> None:
         raise NotIncremental(f"the traced graph does not run on several images: {error}") from error
     finite = expected[expected.isfinite()]
     spread = float(finite.max() - finite.min()) if len(finite) else 0.0
-    tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(image.dtype, 5e-2) * spread
+    tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(image.dtype, 5e-2) * spread
     same = found.shape == expected.shape
     if not same or not torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
         raise NotIncremental("the traced graph does not give what the model gives")
