@@ -95,28 +95,65 @@ class PlainInference:
     def run(self, boxes: Boxes) -> Iterator[MaskedBatch]:
         """Answer to every box exactly once, in order."""
         start, count = 0, len(boxes)
+        alone = count > 1 and self._answers_alone(boxes)
         while start < count:
-            size = min(self._pace.next_size(), count - start)
+            size = 1 if alone else min(self._pace.next_size(), count - start)
             numbers = np.arange(start, start + size)
             try:
                 answer = self._timed(boxes, numbers)
             except (RuntimeError, MemoryError) as error:
-                if size == 1 or not is_out_of_memory(error):
+                if self._pace.channels_last and not is_out_of_memory(error):
+                    # it ran in this format with another number of inputs
+                    self._pace.channels_last, too_many = False, False
+                elif size > 1 and is_out_of_memory(error):
+                    too_many = True
+                else:
                     raise
                 # Kept, the error would hold the tensors of the pass by its traceback.
                 answer = None
-            if answer is None:
+            if answer is not None:
+                yield answer
+                start += size
+            elif too_many:
                 self._pace.halve(size)
                 _free_memory(self._image.device)
-                continue
-            yield answer
-            start += size
 
     def once(self, batch: Tensor, box: Box | None = None) -> Tensor:  # noqa: ARG002 - the plain way needs no box
         """Logits (classes,) of one input, whatever in it was changed."""
         expect_one_image(batch)
         with self.network.undisturbed():
             return self._answer(as_input(self.network, batch.detach()).clone())[0][0]
+
+    def _answers_alone(self, boxes: Boxes) -> bool:
+        """Whether inputs have to go one by one, as they would change each other's answer.
+
+        Statistics of the batch do that, in place of running ones. Noted in `reason`, as is a
+        network that answers differently each time.
+        """
+        key = ("answers alone", tuple(self._image.shape), self._image.dtype)
+        recorded = state_of(self.network.model).recorded
+        if key not in recorded:
+            with self.network.undisturbed():
+                inputs = masked_inputs(self._image, boxes, np.array([0, len(boxes) - 1]))
+                first, again, last = (
+                    self._answer(inputs[k : k + 1].clone())[0][0] for k in (0, 0, 1)
+                )
+                try:
+                    both = self._answer(inputs.clone())[0]
+                except (RuntimeError, MemoryError) as error:
+                    if is_out_of_memory(error):
+                        return False  # batches of one come by themselves then
+                    raise
+            if not _alike(first, again):
+                recorded[key] = (False, "; it answers differently each time, by chance")
+            elif not (_alike(both[0], first) and _alike(both[1], last)):
+                recorded[key] = (True, ", one by one, as others in a batch change its answer")
+            else:
+                recorded[key] = (False, "")
+        alone, note = recorded[key]
+        if note and note not in self.reason:
+            self.reason += note
+        return bool(alone)
 
     def _timed(self, boxes: Boxes, numbers: NDArray[np.int64]) -> MaskedBatch:
         pace = self._pace
@@ -162,6 +199,12 @@ class PlainInference:
         if self._image.is_cuda:
             torch.cuda.synchronize(self._image.device)
         return time.perf_counter()
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether logits differ by rounding alone."""
+    spread = float(one.nan_to_num(0, 0, 0).max() - one.nan_to_num(0, 0, 0).min())
+    return torch.allclose(one, other, rtol=0, atol=2e-5 * spread, equal_nan=True)
 
 
 @dataclass(eq=False)

@@ -212,6 +212,73 @@ def test_new_weights_are_read_with_the_next_question():
     assert torch.allclose(found, expected, rtol=0, atol=1e-11)
 
 
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = 2.0
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def test_changed_modules_and_attributes_are_read_with_the_next_question():
+    scaled = Scaled()
+    model = small_network(nn.Conv2d(3, 8, 3, padding=1), scaled, nn.LeakyReLU(0.1))
+    inference = inference_of(model)
+    boxes = boxes_over(IMAGE, (6, 6), (13, 11))
+
+    def expect_current():
+        expected = by_whole_passes(model, IMAGE, boxes)
+        assert torch.allclose(by_changes(inference, boxes), expected, rtol=0, atol=1e-11)
+
+    expect_current()
+    scaled.factor = 3.0
+    expect_current()
+    model[2].negative_slope = 0.7
+    expect_current()
+    model[2] = nn.Tanh()
+    expect_current()
+    model[0].forward = lambda x: x[:, :1].expand(-1, 8, -1, -1)
+    with pytest.raises(NotIncremental, match="'0' has been replaced"):
+        by_changes(inference, boxes)
+
+
+class OverView(nn.Module):
+    """Writes over a view of a map that is used again; masks change its logits little."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 6)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x[:, :4].relu_()
+        return 1e3 * torch.arange(6) + self.head(x.mean((2, 3)))
+
+
+class ByKeyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu, self.head = nn.Conv2d(3, 8, 3), nn.ReLU(True), nn.Linear(8, 6)
+
+    def forward(self, x):
+        x = self.conv(x)
+        y = self.relu(input=x)
+        return 1e3 * torch.arange(6) + self.head((x + y).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [OverView, ByKeyword])
+def test_memory_that_is_written_over_is_seen_by_whoever_shares_it_or_refused(kind):
+    model = alive(kind()).double()
+    boxes = boxes_over(IMAGE, (6, 6), (13, 11))
+    try:
+        inference = inference_of(model)
+    except NotIncremental:
+        return
+    expected = by_whole_passes(model, IMAGE, boxes)
+    assert torch.allclose(by_changes(inference, boxes), expected, rtol=0, atol=1e-9)
+
+
 def test_a_hook_that_comes_later_is_not_passed_over():
     model = small_network()
     inference = inference_of(model)

@@ -164,23 +164,28 @@ def test_without_memory_batches_are_halved_and_the_work_goes_on(error):
 
 
 def test_a_single_input_too_large_and_other_errors_are_told():
-    network, image = Network(Hungry(1, OUT_OF_MEMORY[1]), input_shape=(3, 24, 20)), an_image()
+    sizes = []
+    model = Hungry(1, OUT_OF_MEMORY[1], lambda size: sizes.append(size))
+    network, image = Network(model, input_shape=(3, 24, 20)), an_image()
     boxes, _ = boxes_in(image, 3)
     inference = PlainInference(network, image)
-    network.model.most = 0
+    model.most = 0
     with pytest.raises(RuntimeError, match="allocate memory"):
         list(inference.run(boxes))
-    network.model.error = RuntimeError("expected scalar type Half")
+    model = Hungry(1, RuntimeError("expected scalar type Half"), lambda size: sizes.append(size))
+    inference = PlainInference(Network(model, input_shape=(3, 24, 20)), image)
+    sizes.clear()
     with pytest.raises(RuntimeError, match="scalar type Half"):
         list(inference.run(boxes))
+    assert sizes == [1, 1, 1, 2]  # not tried again with fewer
 
 
 @pytest.mark.parametrize("way", ["view of a map", "other numbers"])
-def test_a_network_that_cannot_do_with_channels_last_is_asked_without(way):
+def test_a_network_that_cannot_do_with_channels_last_is_asked_without(way, monkeypatch):
     def forward(net, x):
         x = net.conv(x)
         if way == "view of a map":
-            x = x.view(len(x), 6, -1)  # raises unless channels come first in memory
+            x = x.view(len(x), -1)  # raises unless channels come first in memory
         elif not x.is_contiguous():
             x = x + 1e-2 * torch.arange(6).view(6, 1, 1)
         return net.last(x.reshape(len(x), 6, -1).mean(2))
@@ -190,8 +195,11 @@ def test_a_network_that_cannot_do_with_channels_last_is_asked_without(way):
     network, image = Network(model.eval(), input_shape=(3, 24, 20)), an_image()
     boxes, whole = boxes_in(image, 300)
     inference = PlainInference(network, image)
+    calls = iter(range(1, 10**6))  # each batch takes less time than the one before
+    monkeypatch.setattr(inference, "_now", lambda: -1 / next(calls))
     logits, _ = answers_of(inference, boxes)
     assert inference._pace.formats_compared
+    assert not inference._pace.channels_last
     expected = torch.stack([network(one)[0] for one in whole])
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
 
@@ -204,7 +212,7 @@ def test_channels_last_where_it_pays_gives_the_same(monkeypatch):
     hook = network.model[0].register_forward_hook(
         lambda _m, args, _o: seen.append(args[0].is_contiguous(memory_format=torch.channels_last))
     )
-    ticks = iter(range(10**6))  # what is compared last took no longer, and so is not taken
+    ticks = iter(range(10**6))
 
     def now():
         # contiguous batches take ten seconds, others none
@@ -220,14 +228,18 @@ def test_channels_last_where_it_pays_gives_the_same(monkeypatch):
 
 
 def test_a_network_that_writes_to_its_input_answers_the_same():
+    def forward(net, x):
+        return net.conv(x.mul_(-2).add_(1)).mean((2, 3))
+
     torch.manual_seed(0)
-    layers = [nn.ReLU(inplace=True), conv((3, 6)), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    network = Network(chain(*layers), input_shape=(3, 24, 20))
+    network = Network(Forward(forward, conv=conv((3, 6))), input_shape=(3, 24, 20))
     image = an_image()
     before = image.clone()
     boxes, whole = boxes_in(image, 200)
     expected = torch.stack([network(one.clone())[0] for one in whole])
     inference = PlainInference(network, image)
+    torch.testing.assert_close(inference.logits, network(image.clone())[0], rtol=0, atol=1e-5)
+    assert torch.equal(inference.once(image, None), inference.once(image, None))
     assert torch.equal(image, before)
     logits, _ = answers_of(inference, boxes)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
@@ -339,3 +351,47 @@ def test_half_precision_answers_in_single():
     assert logits.dtype == sums["0"].dtype == torch.float32
     expected = torch.stack([network(one)[0] for one in whole]).float()
     torch.testing.assert_close(logits, expected, rtol=0, atol=2e-2)
+
+
+class ByBatch(nn.Module):
+    """Subtracts the batch's mean: what else is in a batch changes each answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return x - x.mean(0)[None] / 2
+
+
+class ByChance(ByBatch):
+    def forward(self, x):
+        return nn.functional.dropout(self.conv(x).mean((2, 3)), training=True)
+
+
+def test_a_network_whose_answers_depend_on_the_batch_is_asked_one_by_one():
+    torch.manual_seed(0)
+    model = ByBatch().eval()
+    image = torch.randn(1, 3, 12, 12)
+    plain = masked_inference(Network(model, input_shape=(3, 12, 12)), image, way="plain")
+    tops, lefts = (grid.reshape(-1) for grid in np.meshgrid([0, 3, 7], [0, 4, 8]))
+    boxes = Boxes(tops, lefts, (4, 4), lambda numbers: torch.zeros(len(numbers), 3, 4, 4))
+    for answer in plain.run(boxes):
+        for number, logits in zip(answer.numbers, answer.logits, strict=True):
+            masked = image.clone()
+            masked[:, :, tops[number] : tops[number] + 4, lefts[number] : lefts[number] + 4] = 0
+            with torch.no_grad():
+                expected = model(masked)[0]
+            assert torch.allclose(logits, expected, rtol=0, atol=1e-6)
+    assert "one by one" in plain.reason
+
+
+def test_a_network_that_answers_by_chance_is_said_to():
+    network = Network(ByChance().eval(), input_shape=(3, 12, 12))
+    plain = masked_inference(network, torch.randn(1, 3, 12, 12))
+    boxes = Boxes(
+        np.array([0, 4]), np.array([0, 4]), (4, 4), lambda n: torch.zeros(len(n), 3, 4, 4)
+    )
+    assert sum(len(answer.numbers) for answer in plain.run(boxes)) == 2
+    assert "differently each time" in plain.reason

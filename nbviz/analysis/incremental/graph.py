@@ -161,15 +161,7 @@ def program_of(model: nn.Module, batch: Tensor, watched: Sequence[str] = ()) -> 
     NotIncremental
         If the model cannot be traced, or has hooks that its windows would not run.
     """
-    hooked = [
-        name
-        for name, module in model.named_modules()
-        if module._forward_hooks or module._forward_pre_hooks
-    ]
-    if _hooks_of_all_modules():
-        raise NotIncremental("a hook on all modules has to see whole maps")
-    if hooked:
-        raise NotIncremental(f"module {hooked[0]!r} has a hook, which has to see whole maps")
+    _refuse_what_a_trace_passes_over(model)
     try:
         graph = fx.Tracer().trace(model)
     except Exception as error:  # any model code may run and fail here
@@ -179,6 +171,8 @@ def program_of(model: nn.Module, batch: Tensor, watched: Sequence[str] = ()) -> 
     try:
         for node in graph.nodes:
             building.add(node)
+    except NotIncremental:
+        raise
     except Exception as error:
         raise NotIncremental(f"the graph of torch.fx does not run: {error}") from error
     program = building.program
@@ -189,9 +183,16 @@ def program_of(model: nn.Module, batch: Tensor, watched: Sequence[str] = ()) -> 
     return program
 
 
-def _hooks_of_all_modules() -> bool:
-    known = vars(torch.nn.modules.module)
-    return bool(known.get("_global_forward_hooks") or known.get("_global_forward_pre_hooks"))
+def _refuse_what_a_trace_passes_over(model: nn.Module) -> None:
+    """Hooks have to see whole maps, and a `forward` of an instance is not its class's."""
+    shared = vars(torch.nn.modules.module)
+    if shared.get("_global_forward_hooks") or shared.get("_global_forward_pre_hooks"):
+        raise NotIncremental("a hook on all modules has to see whole maps")
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise NotIncremental(f"module {name!r} has a hook, which has to see whole maps")
+        if "forward" in vars(module):
+            raise NotIncremental(f"the forward of module {name!r} has been replaced")
 
 
 def _names_of(output: Any, program: Program) -> set[str]:
@@ -268,7 +269,7 @@ class _Building:
             )
             self._note_break(label, inputs, value)
         ref = self._step(name, operation, inputs, value, local=local)
-        self._write_over(node, args, ref)
+        self._write_over(node, (args, kwargs), ref)
         return ref
 
     def _note_break(self, label: str, inputs: Sequence[int], value: Any) -> None:
@@ -276,17 +277,29 @@ class _Building:
         if not self._broken_by and maps and isinstance(value, Tensor) and value.ndim > 2:
             self._broken_by = label
 
-    def _write_over(self, node: fx.Node, args: Any, ref: Ref) -> None:
+    def _write_over(self, node: fx.Node, given: Any, ref: Ref) -> None:
         """From an in-place operation on, whoever held its argument sees its result."""
         if node.op == "call_module":
             in_place = getattr(self._modules[str(node.target)], "inplace", False) is True
         else:
             in_place = is_in_place(node.target, node.args, node.kwargs)
-        if not in_place or not args or not isinstance(args[0], Ref):
+        written = next(references(given), None)
+        if not in_place or written is None:
             return
+        self._refuse_views_of(written)
         for known, held in self._refs.items():
-            if isinstance(held, Ref) and held == args[0]:
+            if isinstance(held, Ref) and held.number == written:
                 self._refs[known] = ref
+
+    def _refuse_views_of(self, written: int) -> None:
+        """Who holds a part of what is written over sees it change, which no window would."""
+        memory = self._values[written].untyped_storage().data_ptr()
+        for number, value in self._values.items():
+            if number == written or not isinstance(value, Tensor):
+                continue
+            if value.untyped_storage().data_ptr() == memory:
+                name = self._nodes[number].name
+                raise NotIncremental(f"an operation writes over memory that {name!r} shares")
 
     def _runner(self, node: fx.Node) -> tuple[Callable[..., Any], str]:
         if node.op == "call_module":
