@@ -50,7 +50,7 @@ export class ComparePanes {
     this.#panes.difference.node.hidden = !apart;
     const beside = apart ? 3 : 2;
     const room = this.#row.clientWidth || 600;
-    const each = Math.max(140, Math.min(300, (room - 12 * (beside - 1)) / beside));
+    const each = Math.floor(Math.max(100, Math.min(300, (room - 12 * (beside - 1)) / beside)));
     const titles: Record<Face, string> = {
       A: `A: ${maps.kept?.fields.title ?? ""}`,
       B: maps.map ? `B: ${maps.map.fields.title}` : "B: press Full map",

@@ -358,7 +358,8 @@ class OcclusionProbeView {
       if (isThere(confidence)) this.#confidence = confidence;
     }
     const masks = this.#get("masks");
-    if (masks !== this.#masksTrait && this.#pane.layer) {
+    // What Python has said to an earlier question must not take back what the hand did since.
+    if (masks !== this.#masksTrait && this.#pane.layer && !this.#probing.open) {
       this.#masksTrait = masks;
       this.#pane.layer.set(masks);
     }

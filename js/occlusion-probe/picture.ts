@@ -195,6 +195,7 @@ export class SmallPane {
     this.#canvas.setAttribute("aria-label", caption);
     const scale = Math.min(room / picture.width, room / picture.height);
     const [width, height] = [Math.round(picture.width * scale), Math.round(picture.height * scale)];
+    this.node.style.width = `${width}px`;
     const context = sized(this.#canvas, width, height);
     // The map alone has colours.
     context.filter = "grayscale(1)";
