@@ -31,6 +31,7 @@ __all__ = [
     "expect_logits",
     "expect_one_image",
     "masked_inputs",
+    "note_on",
     "place_sums",
 ]
 
@@ -153,6 +154,9 @@ def expect_one_image(batch: Any) -> None:
 def expect_logits(output: Any) -> Tensor:
     """The logits (N, classes) in what a classifier returned, of at least single precision.
 
+    Of a model that ends in a softmax, its output's logarithms, which are logits of the same
+    probabilities.
+
     Raises
     ------
     TypeError
@@ -168,7 +172,28 @@ def expect_logits(output: Any) -> Tensor:
             f"module that returns such logits"
         )
         raise ValueError(msg)
-    return logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    if are_probabilities(logits):
+        return logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
+    return logits
+
+
+# By rounding in half precision the sum of a thousand probabilities is off by so much.
+_OFF_ONE = 5e-3
+
+
+def are_probabilities(output: Tensor) -> bool:
+    """Whether rows (N, classes) are what a softmax gives: none negative, with a sum of one."""
+    if not output.numel() or not bool((output >= 0).all()):
+        return False
+    return bool(((output.sum(1) - 1).abs() < _OFF_ONE).all())
+
+
+def note_on(logits: Tensor) -> str:
+    """What a person should know of logits (classes,) that are logarithms of probabilities."""
+    if not bool(logits.logsumexp(0).abs() < _OFF_ONE):
+        return ""
+    return "; the model ends in a softmax, so its logits are logarithms of probabilities"
 
 
 def place_sums(layer: Layer, value: Tensor) -> Tensor:

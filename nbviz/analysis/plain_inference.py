@@ -25,6 +25,7 @@ from nbviz.analysis.masked_boxes import (
     expect_logits,
     expect_one_image,
     masked_inputs,
+    note_on,
     place_sums,
 )
 from nbviz.network import Network
@@ -90,6 +91,7 @@ class PlainInference:
             answer = self._answer(self._image.clone())
             self._pace = _pace_of(self.network, self._image, max_bytes)
         self.logits: Tensor = answer[0][0]
+        self.reason += note_on(self.logits)
         self.sums: Mapping[str, Tensor] = {name: sums[0] for name, sums in answer[1].items()}
 
     def run(self, boxes: Boxes) -> Iterator[MaskedBatch]:

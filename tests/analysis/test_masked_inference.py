@@ -395,3 +395,20 @@ def test_a_network_that_answers_by_chance_is_said_to():
     )
     assert sum(len(answer.numbers) for answer in plain.run(boxes)) == 2
     assert "differently each time" in plain.reason
+
+
+@pytest.mark.parametrize("way", ["plain", "incremental"])
+def test_a_softmax_at_the_end_of_a_model_is_not_taken_twice(way):
+    torch.manual_seed(0)
+    bare = chain(conv((3, 6)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)).eval()
+    ended = nn.Sequential(bare, nn.Softmax(1))
+    image = an_image()
+    boxes, whole = boxes_in(image, 4)
+    inference = masked_inference(Network(ended, input_shape=(3, 24, 20)), image, way=way)
+    logits, _ = answers_of(inference, boxes)
+    with torch.no_grad():
+        expected = torch.cat([bare(one) for one in whole]).softmax(1)
+    torch.testing.assert_close(logits.softmax(1), expected, rtol=0, atol=1e-6)
+    assert "softmax" in inference.reason
+    plain = masked_inference(Network(bare, input_shape=(3, 24, 20)), image, way=way)
+    assert "softmax" not in plain.reason

@@ -166,7 +166,8 @@ def program_of(model: nn.Module, batch: Tensor, watched: Sequence[str] = ()) -> 
         graph = fx.Tracer().trace(model)
     except Exception as error:  # any model code may run and fail here
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise NotIncremental(f"torch.fx cannot trace the model: {lines[0]}") from error
+        cause = lines[0].split(". ")[0]  # what follows is advice to who writes the model
+        raise NotIncremental(f"torch.fx cannot trace the model: {cause}") from error
     building = _Building(model, batch)
     try:
         for node in graph.nodes:

@@ -25,6 +25,7 @@ from nbviz.analysis.masked_boxes import (
     expect_logits,
     expect_one_image,
     masked_inputs,
+    note_on,
 )
 from nbviz.network import Network
 
@@ -106,7 +107,7 @@ class IncrementalInference:
             f"only what a mask changed is computed, up to {broken}, which needs whole maps"
             if broken
             else "only what a mask changed is computed, in every layer that has places"
-        )
+        ) + note_on(self.logits)
 
     def arithmetic(self, boxes: Boxes) -> Arithmetic:
         """How many multiplications these boxes take, and how many whole passes would."""
