@@ -25,6 +25,13 @@ browser = nbviz.ActivationBrowser(network, images, labels=labels)
 browser.image, browser.layer, browser.channel, browser.unit = 2, "relu2", 9, [8, 17]
 browser"""
 
+OCCLUSION = """import nbviz
+demo = nbviz.demos.scenes()
+probe = nbviz.OcclusionProbe(demo.network, demo.images, "mushroom", boxes=demo.badges, image=16)
+probe.scale = "probability drop"
+probe.evidence()
+probe"""
+
 
 def filter_grid(lab: Lab, browser: Browser) -> Path:
     """Kernels of the scenes, look-alikes together, one under the lens."""
@@ -67,7 +74,34 @@ def activation_browser(lab: Lab, browser: Browser) -> Path:
     return path
 
 
-PICTURES = {"filter-grid": filter_grid, "activation-browser": activation_browser}
+def occlusion_probe(lab: Lab, browser: Browser) -> Path:
+    """A mask beside the badge of a mushroom, and what the map of all masks says of it."""
+    notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
+    notebook.open([OCCLUSION], viewport=(1280, 1400))
+    notebook.run_all()
+    view = notebook.view()
+    view.find(".inputs").wait_for()
+    cell = notebook.page.locator(".jp-Cell-inputArea").first.bounding_box()
+    shown = view.host.bounding_box()
+    if cell is None or shown is None:
+        raise RuntimeError("expected a cell and its view on the page, found none")
+    path = FOLDER / "occlusion-probe.png"
+    edge = 12
+    clip = {
+        "x": cell["x"] - edge,
+        "y": cell["y"] - edge,
+        "width": cell["width"] + 2 * edge,
+        "height": shown["y"] + shown["height"] - cell["y"] + 2 * edge,
+    }
+    notebook.page.screenshot(path=path, clip=clip)
+    return path
+
+
+PICTURES = {
+    "filter-grid": filter_grid,
+    "activation-browser": activation_browser,
+    "occlusion-probe": occlusion_probe,
+}
 
 
 def main(names: list[str]) -> None:

@@ -44,10 +44,11 @@ export function nowShown(given: NowGiven): Now | null {
     return { state: confidenceAt(map, near.position, given.target), of, masked: true };
   }
   if (mask && confidence) {
-    const covered = (100 * confidence.covered).toFixed(1);
+    const share = confidence.covered;
+    const covered = share > 0 ? `, ${(100 * share).toFixed(1)} % of the picture covered` : "";
     const count = masks.length === 1 ? "a mask" : `${masks.length} masks`;
     const old = given.unanswered ? "Not current. " : "";
-    const of = `${old}With ${count}, ${covered} % of the picture covered`;
+    const of = `${old}With ${count}${given.unanswered ? "" : covered}`;
     return { state: confidence, of, masked: true };
   }
   return (

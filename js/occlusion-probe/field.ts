@@ -164,7 +164,7 @@ export interface Range {
 }
 
 /** Lowest and highest finite value of all; null where there is none. */
-function extent(all: ArrayLike<number>[]): [number, number] | null {
+export function extent(all: ArrayLike<number>[]): [number, number] | null {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   for (const values of all) {

@@ -13,7 +13,7 @@ import { Bars, spoken } from "./bars.ts";
 import { type Now, noteLine, nowShown } from "./captions.ts";
 import { Cells, maskAtPosition, placeText } from "./cells.ts";
 import { ComparePanes } from "./compare.ts";
-import { classLegend, scaleLegend } from "./legend.ts";
+import { classLegend, SlightNote, scaleLegend } from "./legend.ts";
 import { numeric } from "./map-data.ts";
 import { MapPanel } from "./map-panel.ts";
 import maskCss from "./masks.css";
@@ -50,6 +50,7 @@ class OcclusionProbeView {
   readonly #compare: ComparePanes;
   readonly #hint = element("p", { class: "hint" });
   readonly #legend = element("div");
+  readonly #slight: SlightNote;
   readonly #note = element("p", { class: "note" });
   readonly #verdict = element("p", { class: "verdict", hidden: "" });
   /** where settings of masks and the full map's making stand once they have come */
@@ -109,6 +110,7 @@ class OcclusionProbeView {
       set: (values: Partial<State>) => this.#set(values),
     };
     this.#panel = new MapPanel(signal, hands);
+    this.#slight = new SlightNote((stretch) => this.#set({ stretch }));
     this.#compare = new ComparePanes(signal, (face, point) => this.#hover(face, point));
     this.#assemble();
     this.#fetchParts(hands);
@@ -144,18 +146,29 @@ class OcclusionProbeView {
       element(
         "div",
         { class: "main" },
-        element("div", { class: "left" }, this.#pane.node, this.#hint, this.#legend),
-        element("div", { class: "right" }, this.#bars.node),
+        element(
+          "div",
+          { class: "left" },
+          this.#pane.node,
+          this.#hint,
+          this.#legend,
+          this.#slight.node,
+        ),
+        element(
+          "div",
+          { class: "right" },
+          this.#bars.node,
+          element(
+            "section",
+            { class: "map", "aria-label": "Full map" },
+            this.#work,
+            this.#panel.node,
+            this.#verdict,
+          ),
+        ),
       ),
-      element(
-        "section",
-        { class: "map", "aria-label": "Full map" },
-        this.#work,
-        this.#panel.node,
-        this.#compare.node,
-        this.#note,
-        this.#verdict,
-      ),
+      this.#compare.node,
+      this.#note,
     );
   }
 
@@ -424,8 +437,10 @@ class OcclusionProbeView {
       this.#get("mask_shape") === "brush" ? EMPTY.replace("Drag", "Paint") : EMPTY;
     const views = this.#maps.views;
     const reading = layer?.reading ?? null;
+    const hidden = !layer || !views || opacity === 0;
+    this.#slight.show(hidden || !reading ? null : views.slight, this.#choices);
     this.#legend.replaceChildren(
-      ...(!layer || !views || opacity === 0
+      ...(hidden
         ? []
         : [
             reading?.classes
@@ -473,7 +488,9 @@ class OcclusionProbeView {
     const what = this.#unanswered;
     if (what === "") this.#chosenAt = 0;
     else this.#chosenAt ||= performance.now();
-    const since = this.#chosenAt || this.#probing.waitingSince || this.#inputs?.waitingSince || 0;
+    // While the map is read instead, the line beside the numbers says that Python is silent.
+    const mask = this.#probing.silent && this.#fits ? 0 : this.#probing.waitingSince;
+    const since = this.#chosenAt || mask || this.#inputs?.waitingSince || 0;
     const waited = since > 0 ? performance.now() - since : 0;
     this.#view.waiting(
       waited > 3000

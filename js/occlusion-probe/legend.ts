@@ -1,10 +1,10 @@
 /** What the colours over the picture mean, with numbers, units and names. */
 
 import { colormapGradient } from "../shared/colormaps.ts";
-import { element } from "../shared/controls.ts";
+import { button, element } from "../shared/controls.ts";
 import type { Range } from "./field.ts";
 import { colormapOf } from "./paint.ts";
-import { amount, type Choices, type Reading, unitOf } from "./reading.ts";
+import { amount, type Choices, type Reading, unitOf, type Views } from "./reading.ts";
 
 /** A bar from the lowest to the highest colour, with the unmasked value marked on it. */
 export function scaleLegend(
@@ -45,7 +45,32 @@ export function scaleLegend(
 function unmasked(base: number, unit: string, signed: boolean): string {
   return signed && base === 0
     ? "zero, as unmasked, in the middle and faint"
-    : `line: unmasked, ${amount(base, unit)}`;
+    : `line: unmasked, ${amount(base, unit)}; near it faint`;
+}
+
+/** Says that a map hardly changes on its scale, with a button that gives it all the colours. */
+export class SlightNote {
+  readonly node: HTMLElement;
+  readonly #text = element("span");
+  readonly #button: HTMLButtonElement;
+
+  constructor(stretch: (on: boolean) => void) {
+    this.#button = button("Stretch colours", "Give all colours to what is there", () =>
+      stretch(this.#button.ariaPressed !== "true"),
+    );
+    this.node = element("p", { class: "slight", hidden: "" }, this.#text, this.#button);
+  }
+
+  show(slight: Views["slight"], choices: Choices): void {
+    this.node.hidden = !slight;
+    if (!slight) return;
+    const unit = unitOf(choices);
+    const [low, high] = [slight.low, slight.high].map((value) =>
+      amount(value, unit, unit === "%p"),
+    );
+    this.#text.textContent = `hardly changes: ${low} to ${high} `;
+    this.#button.ariaPressed = String(choices.stretch);
+  }
 }
 
 function meaning(choices: Choices, apart: boolean, name: string): string {

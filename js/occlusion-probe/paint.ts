@@ -9,13 +9,14 @@ import type { Reading } from "./reading.ts";
 const HATCH_PIXELS = 240;
 
 /** Colours of a reading: by value, or by category. */
-export type Colours = { range: Range } | { palette: string[] };
+export type Colours = { range: Range; base: number } | { palette: string[] };
 
 export const colormapOf = ({ centred }: Range): Colormap => (centred ? "diverging" : "sequential");
 
 /**
- * A field as a picture; what lies outside it stays clear. Of a range about zero what is near zero is
- * the fainter, so that the picture shows where nothing happened; at an opacity of 1 nothing is faint.
+ * A field as a picture; what lies outside it stays clear. The nearer a value is to the unmasked one
+ * (`base`), the fainter, so that the picture shows where nothing happened; at an opacity of 1 nothing
+ * is faint.
  */
 export function paintField(field: Field, colours: Colours, opacity: number): HTMLCanvasElement {
   const { height, width } = field;
@@ -48,11 +49,10 @@ function faded(colour: number, alpha: number): number {
 
 function colouring(colours: Colours, opacity: number): (value: number) => number {
   if ("range" in colours) {
-    const { range } = colours;
-    const map = colormapPixels(colormapOf(range)).map((colour, level) => {
-      const strength = range.centred ? Math.abs(2 * level - 255) / 255 : 0.8;
-      return faded(colour, opacity ** (3 - 2.5 * strength));
-    });
+    const { range, base } = colours;
+    const map = colormapPixels(colormapOf(range)).map((colour, level) =>
+      faded(colour, opacity ** fading(range, base, level)),
+    );
     return (value) => map[levelOf(value, range)] as number;
   }
   const palette = colours.palette.map((text) => {
@@ -60,6 +60,14 @@ function colouring(colours: Colours, opacity: number): (value: number) => number
     return faded(pixel(red as number, green as number, blue as number), opacity);
   });
   return (value) => palette[value] as number;
+}
+
+/** Exponent of the opacity: 0.5 for the farthest of a range from the unmasked value, 6 beside it. */
+export function fading({ low, high }: Range, base: number, level: number): number {
+  if (!Number.isFinite(base)) return 1;
+  const value = low + ((high - low) * level) / 255;
+  const near = 1 - Math.abs(value - base) / Math.max(Math.abs(low - base), Math.abs(high - base));
+  return 0.5 + 5.5 * near * near;
 }
 
 /** Letters of the classes on their regions, where there is room for one. */

@@ -6,6 +6,7 @@ import {
   colourRange,
   difference,
   differenceRange,
+  extent,
   type Field,
   gridField,
   layOver,
@@ -75,7 +76,12 @@ export interface Views {
   difference: Field | null;
   range: Range;
   differenceRange: Range;
+  /** what the values span, where that is next to nothing of the scale; null where it is not */
+  slight: { low: number; high: number } | null;
 }
+
+/** Share of a scale below which a map hardly changes to the eye. */
+const SLIGHT = 0.1;
 
 /** One range for A and B; the difference in the same units. */
 export function viewsOf(A: Reading | null, B: Reading | null, choices: Choices): Views {
@@ -87,6 +93,10 @@ export function viewsOf(A: Reading | null, B: Reading | null, choices: Choices):
     probability,
   }));
   const range = colourRange(spans, scale, choices.stretch);
+  const whole = colourRange(spans, scale, false);
+  const found = choices.show === "most probable" ? null : extent(spans.map((one) => one.values));
+  const [low, high] = found ?? [0, Number.POSITIVE_INFINITY];
+  const slight = high - low < SLIGHT * (whole.high - whole.low) ? { low, high } : null;
   const apart = A && B && choices.show !== "most probable" ? difference(A.field, B.field) : null;
   return {
     A,
@@ -94,6 +104,7 @@ export function viewsOf(A: Reading | null, B: Reading | null, choices: Choices):
     difference: apart,
     range,
     differenceRange: differenceRange(range, apart?.values ?? [], choices.stretch),
+    slight,
   };
 }
 

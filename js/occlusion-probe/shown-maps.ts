@@ -79,7 +79,7 @@ export class ShownMaps {
     if (!views) return null;
     if (face === "difference") {
       const field = views.difference;
-      return field && { field, reading: null, colours: { range: views.differenceRange } };
+      return field && { field, reading: null, colours: { range: views.differenceRange, base: 0 } };
     }
     const reading = views[face];
     if (!reading) return null;
@@ -87,7 +87,7 @@ export class ShownMaps {
     return {
       field: reading.field,
       reading,
-      colours: palette ? { palette } : { range: views.range },
+      colours: palette ? { palette } : { range: views.range, base: reading.base },
     };
   }
 }

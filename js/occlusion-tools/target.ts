@@ -6,6 +6,12 @@ import type { Requests } from "../shared/wire.ts";
 
 type Found = [number, string];
 
+export interface TargetActions {
+  choose(number: number): void;
+  /** Say what went wrong; empty takes it away. */
+  problem(text: string): void;
+}
+
 export class TargetBox {
   readonly node: HTMLElement;
   readonly #input = element("input", {
@@ -26,14 +32,18 @@ export class TargetBox {
     hidden: "",
   });
   readonly #requests: Requests;
-  readonly #choose: (number: number) => void;
+  readonly #actions: TargetActions;
   #found: Found[] = [];
+  /** what was typed when these were found */
+  #foundFor = "";
+  /** the most probable classes of the picture */
+  #usual: Found[] = [];
   #active = -1;
   #shown = "";
 
-  constructor(signal: AbortSignal, requests: Requests, choose: (number: number) => void) {
+  constructor(signal: AbortSignal, requests: Requests, actions: TargetActions) {
     this.#requests = requests;
-    this.#choose = choose;
+    this.#actions = actions;
     this.node = element(
       "label",
       { class: "control target" },
@@ -49,7 +59,10 @@ export class TargetBox {
       this.#input.select();
       this.#find("");
     });
-    on("input", () => this.#find(this.#input.value));
+    on("input", () => {
+      actions.problem("");
+      this.#find(this.#input.value);
+    });
     on("blur", () => this.#close());
     on("keydown", (event) => this.#key(event));
     // The input keeps the focus; a press chooses before it could go.
@@ -72,12 +85,14 @@ export class TargetBox {
     if (!this.#isOpen) this.#input.value = this.#shown;
   }
 
-  #find(text: string): void {
+  #find(text: string, then: () => void = () => undefined): void {
     this.#requests.ask(
       "find_class",
       { text },
       ({ fields }) => {
-        if (this.#isOpen) this.#offer(fields.found as Found[], text);
+        if (!this.#isOpen) return;
+        this.#offer(fields.found as Found[], text);
+        then();
       },
       () => undefined,
     );
@@ -88,6 +103,8 @@ export class TargetBox {
   }
 
   #offer(found: Found[], text: string): void {
+    this.#foundFor = text;
+    if (text === "") this.#usual = found.slice(0, 5);
     this.#found = [...(text === "" ? ([[-1, "as predicted"]] as Found[]) : []), ...found];
     this.#active = this.#found.length > 0 ? (text === "" ? -1 : 0) : -1;
     this.#list.replaceChildren(
@@ -121,11 +138,31 @@ export class TargetBox {
       this.#list.hidden = false;
       this.#active = (this.#active + step + count) % count;
       this.#mark();
-    } else if (event.key === "Enter") this.#take(this.#active);
+    } else if (event.key === "Enter") this.#enter();
     else if (event.key === "Escape") this.#close();
     else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** The chosen option, of what stands in the box now; and where there is none, why. */
+  #enter(): void {
+    const text = this.#input.value;
+    // With the text that stood there the list is of the most probable.
+    const asked = text === this.#shown ? "" : text;
+    if (this.#foundFor !== asked) this.#find(text, () => this.#accept(text));
+    else this.#accept(text);
+  }
+
+  #accept(text: string): void {
+    if (this.#active >= 0) this.#take(this.#active);
+    else if (text.trim() === "" || text === this.#shown) this.#close();
+    else {
+      const likely = this.#usual.map(([, name]) => name).join(", ");
+      this.#actions.problem(
+        `no class is named “${text}” or nearly so; the most probable are ${likely}`,
+      );
+    }
   }
 
   #take(at: number): void {
@@ -133,7 +170,8 @@ export class TargetBox {
     if (!found) return;
     this.#shown = found[1];
     this.#close();
-    this.#choose(found[0]);
+    this.#actions.problem("");
+    this.#actions.choose(found[0]);
   }
 
   #close(): void {

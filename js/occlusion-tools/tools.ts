@@ -46,7 +46,10 @@ export class Tools {
     this.trail = new Trail(view);
     this.#settings = new MaskSettings(signal, actions);
     this.#map = new MapWork(this.#run, requests, signal, actions);
-    this.#target = new TargetBox(signal, requests, (target) => actions.set({ target }));
+    this.#target = new TargetBox(signal, requests, {
+      choose: (target) => actions.set({ target }),
+      problem: (text) => actions.problem(text),
+    });
     this.#list = new EvidenceList({
       point: (rank) => actions.point(rank),
       cover: (region) => actions.cover(region),

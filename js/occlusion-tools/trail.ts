@@ -8,7 +8,35 @@ import { element } from "../shared/controls.ts";
 import { themeColour, type View } from "../shared/view.ts";
 
 const HEIGHT = 96;
-const LEFT = 40;
+const LEFT = 48;
+
+interface Axis {
+  low: number;
+  high: number;
+}
+
+/** A percentage point: what is flat looks flat. */
+const LEAST_SPAN = 0.01;
+
+const percent = (value: number) => `${Number((100 * value).toFixed(3))} %`;
+
+/**
+ * An axis for probabilities between round numbers; from zero on, unless they differ by less than a
+ * tenth of the highest.
+ */
+export function axisOf(values: number[]): Axis {
+  const finite = values.filter(Number.isFinite);
+  const most = Math.max(LEAST_SPAN, ...finite);
+  const apart = most - Math.min(most, ...finite);
+  const flat = apart < 0.1 * most && most > LEAST_SPAN;
+  const span = flat ? Math.max(LEAST_SPAN, apart) : most;
+  const power = 10 ** Math.floor(Math.log10(span / 4));
+  const step = power * ([1, 2, 5].find((part) => part * power * 4 >= span) ?? 10);
+  // A hair's breadth, so that a round number stays what it is.
+  const high = Math.min(1, Math.ceil(most / step - 1e-6) * step);
+  const low = Math.min(most - apart, high - span);
+  return { low: flat ? Math.max(0, Math.floor(low / step + 1e-6) * step) : 0, high };
+}
 
 export class Trail {
   readonly node: HTMLElement;
@@ -32,12 +60,20 @@ export class Trail {
     const low = at
       ? `lowest ${amount(numeric(at.probability), "%")} about row ${Math.round(at.row)}, column ${Math.round(at.col)}`
       : "no numbers";
-    this.#caption.textContent = `Along the last way of the mask: ${low}`;
+    const axis = axisOf([...values, before]);
+    const from = axis.low > 0 ? `; the axis begins at ${percent(axis.low)}` : "";
+    this.#caption.textContent = `Along the last way of the mask: ${low}${from}`;
     this.#canvas.setAttribute("aria-label", `Confidence in ${name}: ${low}`);
-    this.#plot(points, values, lowest, before);
+    this.#plot(points, values, lowest, before, axis);
   }
 
-  #plot(points: TrailPoint[], values: number[], lowest: number, before: number): void {
+  #plot(
+    points: TrailPoint[],
+    values: number[],
+    lowest: number,
+    before: number,
+    { low, high }: Axis,
+  ): void {
     const width = Math.max(160, Math.min(this.node.clientWidth || 300, 560));
     const context = sized(this.#canvas, width, HEIGHT);
     const rgb = (name: string) => `rgb(${themeColour(this.#view, name).join(" ")})`;
@@ -46,15 +82,15 @@ export class Trail {
     const down = HEIGHT - 14;
     const whole = Math.max(1e-9, points.at(-1)?.path ?? 1);
     const x = (i: number) => LEFT + (across * (points[i] as TrailPoint).path) / whole;
-    const y = (value: number) => 6 + down * (1 - Math.max(0, Math.min(1, value)));
+    const y = (value: number) => 6 + (down * (high - value)) / (high - low);
     context.font = "11px system-ui, sans-serif";
     context.textAlign = "right";
     context.textBaseline = "middle";
     context.fillStyle = ink;
     context.strokeStyle = rgb("--rule");
     context.lineWidth = 1;
-    for (const value of [0, 0.5, 1]) {
-      context.fillText(`${100 * value} %`, LEFT - 5, y(value));
+    for (const value of [low, (low + high) / 2, high]) {
+      context.fillText(percent(value), LEFT - 5, y(value));
       context.beginPath();
       context.moveTo(LEFT, y(value));
       context.lineTo(LEFT + across, y(value));

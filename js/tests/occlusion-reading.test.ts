@@ -9,6 +9,7 @@ import {
   resampled,
   VALUE,
 } from "../occlusion-probe/field.ts";
+import { fading } from "../occlusion-probe/paint.ts";
 import { lengthened } from "../occlusion-probe/probing.ts";
 import {
   amount,
@@ -18,7 +19,9 @@ import {
   unitOf,
   viewsOf,
 } from "../occlusion-probe/reading.ts";
+import type { Scale } from "../occlusion-probe/state.ts";
 import { progressText } from "../occlusion-tools/run.ts";
+import { axisOf } from "../occlusion-tools/trail.ts";
 import { choices, mapOf } from "./occlusion-map.ts";
 
 describe("a comparison", () => {
@@ -177,6 +180,11 @@ describe("words", () => {
     expect(now?.of).toContain("rectangle of 2×2 px on rows 2–4, columns 0–2");
     expect(now?.state.target.logit).toBe(2);
     expect(nowShown({ ...given, unanswered: false })).toBeNull();
+    // What is known is of no mask, and no share of it is told.
+    const confidence = { ...confidenceAt(map, 0, 7), covered: 0 };
+    const before = { ...given, map: null, confidence };
+    expect(nowShown({ ...before, unanswered: true })?.of).toBe("Not current. With a mask");
+    expect(nowShown({ ...before, unanswered: false })?.of).toBe("With a mask");
   });
 
   it("say what is not current, stopped, and how pixels come about", () => {
@@ -211,5 +219,55 @@ describe("the way of a mask", () => {
     expect(way.length).toBeLessThanOrEqual(400);
     expect(way.at(-1)?.path).toBeCloseTo(5000);
     expect(way[0]?.path).toBe(0);
+  });
+});
+
+describe("a map that hardly changes", () => {
+  const base = { ...choices, show: "confidence" } as const;
+  const viewsFor = (logits: number[], scale: Scale, stretch = false) => {
+    const map = mapOf({ logits: logits.map((logit) => [logit, 0]) });
+    const told = { ...base, scale, stretch };
+    return viewsOf(null, read(map, 7, told, []), told);
+  };
+
+  it("says so with its numbers, stretched or not", () => {
+    for (const stretch of [false, true]) {
+      const { slight } = viewsFor([4, 4.1, 4.2, 4.3, 4.4, 4.5], "probability", stretch);
+      expect(slight?.low).toBeCloseTo(Math.exp(4) / (Math.exp(4) + 2), 5);
+      expect(slight?.high).toBeCloseTo(Math.exp(4.5) / (Math.exp(4.5) + 2), 5);
+    }
+    expect(viewsFor([0, 1, 2, 3, 4, 5], "probability").slight).toBeNull();
+  });
+
+  it("does not where there are no numbers, or classes and not numbers", () => {
+    expect(viewsFor(Array(6).fill(Number.NaN), "probability").slight).toBeNull();
+    const told = { ...base, show: "most probable" } as const;
+    const map = mapOf();
+    expect(viewsOf(null, read(map, 7, told, categoriesOf([map], 7)), told).slight).toBeNull();
+  });
+
+  it("leaves the picture to be seen where nothing happens", () => {
+    const range = { low: 0, high: 1, centred: false };
+    // As unmasked: at the usual opacity next to nothing; far from it nearly all colour.
+    expect(0.6 ** fading(range, 1, 255)).toBeLessThan(0.05);
+    expect(0.6 ** fading(range, 1, 0)).toBeGreaterThan(0.7);
+    expect(0.6 ** fading({ low: -1, high: 1, centred: true }, 0, 127)).toBeLessThan(0.05);
+    expect(fading(range, Number.NaN, 9)).toBe(1);
+  });
+});
+
+describe("the axis of a way", () => {
+  it("fits the values, from zero on unless they hardly differ", () => {
+    const ends = (values: number[]) => {
+      const { low, high } = axisOf(values);
+      return [low, high].map((value) => Number(value.toFixed(6)));
+    };
+    expect(ends([0.2, 0.9])).toEqual([0, 1]);
+    expect(ends([0.01, 0.038])).toEqual([0, 0.04]);
+    expect(ends([0.0001, 0.0002])).toEqual([0, 0.01]);
+    expect(ends([0.982, 0.999])).toEqual([0.98, 1]);
+    expect(ends([0.5, 0.5, Number.NaN])).toEqual([0.49, 0.5]);
+    expect(ends([1, 1])).toEqual([0.99, 1]);
+    expect(ends([])).toEqual([0, 0.01]);
   });
 });

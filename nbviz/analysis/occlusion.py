@@ -184,6 +184,8 @@ def occlusion_steps(
         If there is no class of a number.
     UnknownLayerError
         If there is no layer of a name in `watch`.
+    RuntimeError
+        If weights, modules or hooks of the network change between two steps; earlier maps stay.
 
     Examples
     --------

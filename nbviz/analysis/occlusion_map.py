@@ -37,6 +37,7 @@ class OcclusionMap:
     Examples
     --------
     >>> from torch import nn
+    >>> from nbviz import Network
     >>> from nbviz.analysis.occlusion import occlusion_map
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> image = np.zeros((16, 16, 3), np.uint8)

@@ -36,6 +36,7 @@ from nbviz.analysis.occlusion_refinement import (
     level_lines,
     middles,
 )
+from nbviz.analysis.state_stamp import Stamp, state_stamp
 from nbviz.network import Network
 
 __all__ = ["Grid", "Survey", "levels"]
@@ -139,6 +140,8 @@ class Survey:
     ------
     ValueError, TypeError, IndexError
         If sizes or classes cannot be.
+    RuntimeError
+        From `steps`, if the network changes between two of them.
     """
 
     network: Network
@@ -153,6 +156,7 @@ class Survey:
     def __post_init__(self) -> None:
         base = self.inference.logits.detach().float().cpu()
         self.base: NDArray[np.float32] = base.numpy()
+        self.stamp = self._stamp()
         self.number = choose_class(self.network, self.target, base)
         self.classes = self._classes()
         self.fingerprint = _fingerprint(self.batch, self.fill.batch)
@@ -167,6 +171,20 @@ class Survey:
             name: np.full((rows, cols, len(sums)), np.nan, np.float32)
             for name, sums in self.inference.sums.items()
         }
+
+    def _stamp(self) -> Stamp:
+        with self.network.lock:
+            return state_stamp(self.network.model)
+
+    def _expect_unchanged(self) -> None:
+        """A map is of one network: answers of two would look like one picture."""
+        if self._stamp() != self.stamp:
+            msg = (
+                "expected the network to stay as it is while its occlusion map is made, but its "
+                "weights, modules or hooks have changed; start anew, without resume (the maps "
+                "given so far are of the network as it was)"
+            )
+            raise RuntimeError(msg)
 
     def _classes(self) -> NDArray[np.int32]:
         count = len(self.base)
@@ -276,9 +294,11 @@ class Survey:
         cells = cells[self.state.ravel()[cells] != COMPUTED]
         if not len(cells):
             return
+        self._expect_unchanged()
         due = time.perf_counter() + _SECONDS_BETWEEN
         boxes = self.grid.boxes(self.batch, self.fill.batch, cells)
         for answers in self.inference.run(boxes):
+            self._expect_unchanged()
             self._keep(cells[answers.numbers], answers)
             began = time.perf_counter()
             if began >= due:
@@ -304,9 +324,8 @@ class Survey:
         self, row: NDArray[np.int64], col: NDArray[np.int64], logits: Tensor, normaliser: Tensor
     ) -> None:
         """Note the most probable classes of some cells."""
-        # NaN would stand first among them
-        ranked = torch.where(logits.isnan(), -torch.inf, logits)
-        best, numbers = ranked.topk(self.top_classes.shape[2], dim=1)
+        best, numbers = logits.topk(self.top_classes.shape[2], dim=1)
+        # NaN stands first among them, where the normaliser is NaN too
         known = normaliser.isfinite()[:, None]
         self.top_classes[row, col] = torch.where(known, numbers, -1).cpu().numpy()
         self.top_probabilities[row, col] = (best - normaliser[:, None]).exp().cpu().numpy()

@@ -60,7 +60,7 @@ class FullMap:
 
         What was computed before an interrupt or an error stays.
         """
-        work = self._work
+        work, made_of = self._work, self._working_on
         if work is None:
             return False
         started = time.monotonic()
@@ -72,7 +72,7 @@ class FullMap:
         finally:
             self.seconds += time.monotonic() - started
             if work.latest is not None:
-                self.result, self.settings = work.latest, self._working_on
+                self.result, self.settings = work.latest, made_of
         latest = work.latest
         if latest is None:
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from nbviz.analysis.input_picture import InputPicture, input_picture
 from nbviz.analysis.masked_inference import MaskedInference, masked_inference
 from nbviz.analysis.occlusion import Replacement, mask_plane, masked_input, replacement
+from nbviz.analysis.state_stamp import Stamp, state_stamp
 from nbviz.network import Network
 from nbviz.widgets.mask_states import as_masks
 
@@ -54,8 +54,8 @@ class MaskedPicture:
     max_bytes: int
     base: np.ndarray = field(repr=False)
     """Logits without masks, float32, shape (classes,)."""
-    weights: tuple[tuple[int, int], ...] = field(repr=False)
-    """Tells weights and hooks that changed from those that the answers belong to."""
+    stamp: Stamp = field(repr=False)
+    """Of the network that the answers belong to (`nbviz.analysis.state_stamp`)."""
     instead: Replacement | None = None
 
     @classmethod
@@ -78,16 +78,18 @@ class MaskedPicture:
             If the network is no classifier.
         """
         way: Any = "plain" if hasty else "auto"
-        inference = masked_inference(network, batch, watch=watch, max_bytes=max_bytes, way=way)
+        with network.lock:
+            stamp = state_stamp(network.model)
+            inference = masked_inference(network, batch, watch=watch, max_bytes=max_bytes, way=way)
         seen = input_picture(network, batch)
         base = inference.logits.detach().float().cpu().numpy()
-        weights = _weights(network)
-        return cls(network, batch, image, count, seen, inference, hasty, max_bytes, base, weights)
+        return cls(network, batch, image, count, seen, inference, hasty, max_bytes, base, stamp)
 
     @property
     def outdated(self) -> bool:
-        """Whether the network's weights or hooks are others than when the picture came."""
-        return self.weights != _weights(self.network)
+        """Whether weights, modules or hooks are others than when the picture came."""
+        with self.network.lock:
+            return self.stamp != state_stamp(self.network.model)
 
     def anew(self) -> MaskedPicture:
         """The same picture with the network as it is now; its fill is to be set."""
@@ -137,11 +139,3 @@ class MaskedPicture:
         """What shows under masks, as a picture."""
         batch = self.batch if self.instead is None else self.instead.batch
         return input_picture(self.network, batch)
-
-
-def _weights(network: Network) -> tuple[tuple[int, int], ...]:
-    model = network.model
-    tensors = chain(model.parameters(), model.buffers())
-    hooks = ((id(m), len(m._forward_hooks) + len(m._forward_pre_hooks)) for m in model.modules())
-    versions = ((id(t), -1 if t.is_inference() else t._version) for t in tensors)
-    return (*versions, *(hook for hook in hooks if hook[1]))

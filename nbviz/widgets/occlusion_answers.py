@@ -73,6 +73,11 @@ class OcclusionAnswers(OcclusionChoices):
         if "image" in changed and self.image not in (-1, self._shown.image):
             self._shown = self._picture(self._pictures.picture(self.image), self.image)
             self._source = "dataset"
+        elif self._shown.outdated:
+            # one answer never mixes the network as it is with what it was
+            self._trained += 1
+            self._shown = self._shown.anew()
+            changed.add("image")
         if self._follows:
             self.target = choose_class(self.network, None, self._shown.base)
             self._follows = True
@@ -118,12 +123,13 @@ class OcclusionAnswers(OcclusionChoices):
             self.problem = ""
 
     def _look_again(self) -> None:
-        """Bring all up to date if the network's weights have changed."""
+        """Bring all up to date if the network has changed: weights, modules, hooks.
+
+        The map is stale then, and work on it ends.
+        """
         if self._shown.outdated:
             with self._all_or_nothing(self._choices()):
-                self._trained += 1
-                self._shown = self._shown.anew()
-                self._bring({"image"})
+                self._bring(set())
 
     def _refresh(self, changed: set[str]) -> None:
         """Work out all that changed first, then show it at once."""
@@ -232,6 +238,7 @@ class OcclusionAnswers(OcclusionChoices):
         try:
             grown = self._map.go_on(seconds)
         finally:
+            self._look_again()
             if grown:
                 self._show_map()
         return grown
@@ -302,6 +309,7 @@ class OcclusionAnswers(OcclusionChoices):
         fields: dict[str, Any] | None = None
         arrays: dict[str, np.ndarray] = {}
         with self.network.lock:
+            self._look_again()
             now = time.monotonic()
             partial = self._map.result is not None and not self._map.result.complete
             if restart or (not self._map.running and partial and not self._stale()):
@@ -343,6 +351,8 @@ class OcclusionAnswers(OcclusionChoices):
     @answers("find_class")
     def _answer_find(self, text: str, **asked: Any) -> dict[str, Any]:
         del asked
+        with self.network.lock:
+            self._look_again()
         found = state.found_classes(text, self._shown.base, self.network.classes)
         return wire.pack({}, found=[list(each) for each in found])
 

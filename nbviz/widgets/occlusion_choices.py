@@ -26,7 +26,7 @@ class MapSettings:
     picture: int
     """How many pictures had been on show with this one."""
     weights: int
-    """How often the network's weights had changed meanwhile."""
+    """How often the network had changed meanwhile."""
     size: int
     stride: int
     shape: MaskShape
@@ -38,7 +38,7 @@ class MapSettings:
         if self.picture != now.picture:
             return "it is of another picture"
         if self.weights != now.weights:
-            return "the network's weights have changed since"
+            return "the network's weights have changed since, or its modules or hooks"
         if self.size != now.size:
             return f"its masks are {self.size} px wide, not {now.size}"
         if self.shape != now.shape:

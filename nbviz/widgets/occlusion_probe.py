@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import nn
 
+from nbviz.analysis import receptive_field
 from nbviz.analysis.masked_inference import MAX_BYTES
 from nbviz.analysis.occlusion import OcclusionMap
 from nbviz.analysis.occlusion_evidence import Evidence, evidence
@@ -111,6 +112,11 @@ class OcclusionProbe(OcclusionAnswers):
 
         A partial map of these settings is gone on with. An interrupt keeps what was computed.
 
+        Raises
+        ------
+        RuntimeError
+            If the network changes meanwhile (in another thread); what was computed stays, as stale.
+
         Examples
         --------
         >>> probe.run_map().values(probe.target, "probability drop")  # doctest: +SKIP
@@ -131,6 +137,8 @@ class OcclusionProbe(OcclusionAnswers):
         found = self._map.result
         if found is None:
             raise RuntimeError("the map was stopped before it had a position; run it again")
+        if not found.complete and self._stale():
+            raise RuntimeError(f"the map was stopped, as {self._stale()}; run it again")
         return found
 
     def keep(self) -> None:
@@ -192,14 +200,16 @@ class OcclusionProbe(OcclusionAnswers):
         ValueError
             If a box is none.
         """
+        self._look_again()
         if not self._map.complete or self._stale():
             self.run_map()
         return self._judge(self._known_boxes() if boxes is None else boxes_of(boxes), regions)
 
     def _judge(self, boxes: list[Box], regions: int) -> Evidence:
         with self.network.lock:
+            known = [receptive_field.Box(*box) for box in boxes]
             found = evidence(
-                self._found("to judge"), target=self.target, boxes=boxes or None, regions=regions
+                self._found("to judge"), target=self.target, boxes=known, regions=regions
             )
             classes = self.network.classes
             self.evidence_shown = state.evidence_state(found, boxes, classes)
@@ -245,6 +255,7 @@ class OcclusionProbe(OcclusionAnswers):
 
     def still_caption(self) -> str:
         """One sentence: how confident the network is of what, with and without masks."""
+        self._look_again()
         target = self.confidence["target"]
         covered = f"{self._covered.share:.0%} of the picture covered"
         where = covered if self.masks else "nothing covered"
@@ -256,6 +267,7 @@ class OcclusionProbe(OcclusionAnswers):
 
     def _page(self) -> Layout:
         with self.network.lock:
+            self._look_again()
             shown = self._shown
             of_this_picture = self._map_picture() == shown.count
             return probe_page(
@@ -287,6 +299,7 @@ class OcclusionProbe(OcclusionAnswers):
     @answers("evidence")
     def _answer_evidence(self, **asked: Any) -> dict[str, Any]:
         del asked
+        self._look_again()
         if self._stale():
             raise ValueError(f"the map does not fit: {self._stale()}; make the full map anew")
         self._judge(self._known_boxes(), _REGIONS)

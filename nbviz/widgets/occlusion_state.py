@@ -251,7 +251,7 @@ def evidence_state(
         "regions": [
             {
                 "rank": region.rank,
-                "box": [int(edge) for edge in region.box],
+                "box": [region.box.top, region.box.left, region.box.bottom, region.box.right],
                 "drop": number(region.drop),
                 "share": number(region.share),
             }

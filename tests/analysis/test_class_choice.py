@@ -28,6 +28,7 @@ def network():
         ("Newfoundland", 2),
         ("newfoundland ", 2),
         ("tinca tinca", 0),
+        ("TENCH, tinca tinca", 0),
         ("crane", 3),  # of two of that name the more probable one
         ("7", 4),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +26,7 @@ from nbviz.analysis.masked_boxes import (
     masked_inputs,
     note_on,
 )
+from nbviz.analysis.state_stamp import Stamp, state_stamp
 from nbviz.network import Network
 
 # Masks in a batch of windows, and in a batch of the vectors behind the maps.
@@ -96,7 +96,7 @@ class IncrementalInference:
 
     def _read_weights(self) -> None:
         """Fold the weights as they are now, and keep the maps that they give for the image."""
-        self._stamp = _stamp(self.network.model)
+        self._stamp = state_stamp(self.network.model)
         program = _program(self.network, self._image, tuple(self._watched))
         self._execution = Execution(program, self._image, self._watched)
         self.logits = self._execution.logits
@@ -174,7 +174,7 @@ class IncrementalInference:
             return self._execution.behind_cut([part]).logits[0]
 
     def _up_to_date(self) -> None:
-        if self._stamp != _stamp(self.network.model):
+        if self._stamp != state_stamp(self.network.model):
             self._read_weights()
 
 
@@ -183,41 +183,6 @@ def _reach(program: Program, boxes: Boxes) -> tuple[Reach, Reach]:
         reach_of(program, boxes.tops, boxes.size[0], "rows"),
         reach_of(program, boxes.lefts, boxes.size[1], "cols"),
     )
-
-
-Stamp = tuple[Any, ...]
-
-_PLAIN = (bool, int, float, complex, str, type(None))
-
-
-def _stamp(model: nn.Module) -> Stamp:
-    """What changes when weights do, modules or their attributes, or hooks."""
-    tensors = chain(model.parameters(), model.buffers())
-    return (
-        # memory, too, as `weight.data = ...` leaves the version as it was
-        *((_memory(t), -1 if t.is_inference() else t._version) for t in tensors),
-        *(_attributes(module) for module in model.modules()),
-    )
-
-
-def _attributes(module: nn.Module) -> Stamp:
-    hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
-    held = vars(module)
-    named = (
-        (name, value if isinstance(value, _PLAIN) else id(value))
-        for name, value in held.items()
-        # evaluation mode is set for every pass
-        if not name.startswith("_") and name != "training"
-    )
-    children = ((name, id(child)) for name, child in module._modules.items())
-    return id(module), type(module), hooks, *named, *children
-
-
-def _memory(tensor: Tensor) -> int:
-    try:
-        return tensor.data_ptr()
-    except RuntimeError:  # a layout without a single memory
-        return id(tensor)
 
 
 _known: WeakKeyDictionary[Network, dict[Any, tuple[Stamp, Program | NotIncremental]]]
@@ -233,7 +198,7 @@ def _program(network: Network, image: Tensor, watched: tuple[str, ...]) -> Progr
         If it cannot be traced, saves little, or does not give what the model gives.
     """
     key = (watched, tuple(image.shape), image.dtype, image.device)
-    stamp = _stamp(network.model)
+    stamp = state_stamp(network.model)
     programs = _known.setdefault(network, {})
     known = programs.get(key)
     if known is None or known[0] != stamp:
