@@ -18,6 +18,9 @@ from bench_filter_grid import notebooks, table
 NETWORK = """
 import time, numpy as np, torch, torchvision, nbviz
 model = torchvision.models.get_model("{name}", weights=None).eval()
+for module in model.modules():  # so that a mask shows in the digits of the logit
+    if isinstance(module, torch.nn.Conv2d):
+        torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 network = nbviz.Network(model, input_shape=(3, 224, 224))
 picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
 batch = network.prepare(picture)
@@ -59,7 +62,7 @@ _MOVE = """() => {
         setTimeout(() => resolve(performance.now() - event.timeStamp));
       });
       observer.observe(bars, { childList: true, subtree: true, characterData: true });
-      setTimeout(() => resolve(-1), 1000);
+      setTimeout(() => resolve(-1), 500);
     }, { once: true, capture: true });
   });
 }"""
@@ -70,21 +73,21 @@ def drag(open_notebook, name):
     notebook.run_all(timeout=240)
     view = notebook.view()
     view.find(".confidence").wait_for()
+    view.show()
     page = notebook.page
     page.wait_for_timeout(1500)
     bare = notebook.ask("bare()")
     box = view.find(".masks").first.bounding_box()
     took = []
-    for row in range(4):
-        y = box["y"] + 80 + 60 * row
-        page.mouse.move(box["x"] + 60, y)
-        page.mouse.down()
-        for step in range(30):
-            page.evaluate(_MOVE)
-            page.mouse.move(box["x"] + 66 + 8 * step, y + step % 3)
-            took.append(page.evaluate("() => window.nbvizMove"))
-        page.mouse.up()
-        page.wait_for_timeout(400)
+    page.mouse.move(box["x"] + 60, box["y"] + 80)
+    page.mouse.down()
+    for step in range(120):
+        row, along = divmod(step, 30)
+        page.evaluate(_MOVE)
+        page.mouse.move(box["x"] + 66 + 8 * along, box["y"] + 80 + 60 * row + step % 3)
+        took.append(page.evaluate("() => window.nbvizMove"))
+    page.mouse.up()
+    page.wait_for_timeout(400)
     asked = notebook.ask("asked()")
     bare = min(bare, notebook.ask("bare()"))
     notebook.close()
