@@ -13,7 +13,7 @@ import { Bars, spoken } from "./bars.ts";
 import { type Now, noteLine, nowShown } from "./captions.ts";
 import { Cells, maskAtPosition, placeText } from "./cells.ts";
 import { ComparePanes } from "./compare.ts";
-import { classLegend, SlightNote, scaleLegend } from "./legend.ts";
+import { Legend } from "./legend.ts";
 import { numeric } from "./map-data.ts";
 import { MapPanel } from "./map-panel.ts";
 import maskCss from "./masks.css";
@@ -49,8 +49,7 @@ class OcclusionProbeView {
   readonly #panel: MapPanel;
   readonly #compare: ComparePanes;
   readonly #hint = element("p", { class: "hint" });
-  readonly #legend = element("div");
-  readonly #slight: SlightNote;
+  readonly #legend: Legend;
   readonly #note = element("p", { class: "note" });
   readonly #verdict = element("p", { class: "verdict", hidden: "" });
   /** where settings of masks and the full map's making stand once they have come */
@@ -110,7 +109,7 @@ class OcclusionProbeView {
       set: (values: Partial<State>) => this.#set(values),
     };
     this.#panel = new MapPanel(signal, hands);
-    this.#slight = new SlightNote((stretch) => this.#set({ stretch }));
+    this.#legend = new Legend((stretch) => this.#set({ stretch }));
     this.#compare = new ComparePanes(signal, (face, point) => this.#hover(face, point));
     this.#assemble();
     this.#fetchParts(hands);
@@ -146,14 +145,7 @@ class OcclusionProbeView {
       element(
         "div",
         { class: "main" },
-        element(
-          "div",
-          { class: "left" },
-          this.#pane.node,
-          this.#hint,
-          this.#legend,
-          this.#slight.node,
-        ),
+        element("div", { class: "left" }, this.#pane.node, this.#hint, this.#legend.node),
         element(
           "div",
           { class: "right" },
@@ -435,25 +427,9 @@ class OcclusionProbeView {
     this.#hint.hidden = this.#masks.length > 0 || spot !== null;
     this.#hint.textContent =
       this.#get("mask_shape") === "brush" ? EMPTY.replace("Drag", "Paint") : EMPTY;
-    const views = this.#maps.views;
-    const reading = layer?.reading ?? null;
-    const hidden = !layer || !views || opacity === 0;
-    this.#slight.show(hidden || !reading ? null : views.slight, this.#choices);
-    this.#legend.replaceChildren(
-      ...(hidden
-        ? []
-        : [
-            reading?.classes
-              ? classLegend(reading)
-              : scaleLegend(
-                  reading ? views.range : views.differenceRange,
-                  this.#choices,
-                  !reading,
-                  reading?.base ?? Number.NaN,
-                  this.#nameOf(reading?.target ?? this.#get("target")),
-                ),
-          ]),
-    );
+    const { views } = this.#maps;
+    const target = layer?.reading?.target ?? this.#get("target");
+    this.#legend.show(opacity > 0 ? layer : null, views, this.#choices, this.#nameOf(target));
   }
 
   #nameOf(target: number): string {

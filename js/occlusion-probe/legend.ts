@@ -48,28 +48,48 @@ function unmasked(base: number, unit: string, signed: boolean): string {
     : `line: unmasked, ${amount(base, unit)}; near it faint`;
 }
 
-/** Says that a map hardly changes on its scale, with a button that gives it all the colours. */
-export class SlightNote {
+/**
+ * The legend of the large picture; where a map hardly changes on its scale it says so, with a button
+ * that gives it all the colours.
+ */
+export class Legend {
   readonly node: HTMLElement;
+  readonly #colours = element("div");
+  readonly #slight: HTMLElement;
   readonly #text = element("span");
-  readonly #button: HTMLButtonElement;
+  readonly #stretch: HTMLButtonElement;
 
   constructor(stretch: (on: boolean) => void) {
-    this.#button = button("Stretch colours", "Give all colours to what is there", () =>
-      stretch(this.#button.ariaPressed !== "true"),
+    this.#stretch = button("Stretch colours", "Give all colours to what is there", () =>
+      stretch(this.#stretch.ariaPressed !== "true"),
     );
-    this.node = element("p", { class: "slight", hidden: "" }, this.#text, this.#button);
+    this.#slight = element("p", { class: "slight", hidden: "" }, this.#text, this.#stretch);
+    this.node = element("div", {}, this.#colours, this.#slight);
   }
 
-  show(slight: Views["slight"], choices: Choices): void {
-    this.node.hidden = !slight;
-    if (!slight) return;
-    const unit = unitOf(choices);
-    const [low, high] = [slight.low, slight.high].map((value) =>
-      amount(value, unit, unit === "%p"),
+  /** `layer`: what lies over the picture, null for nothing; a difference has no reading. */
+  show(
+    layer: { reading: Reading | null } | null,
+    views: Views | null,
+    choices: Choices,
+    name: string,
+  ): void {
+    const reading = layer?.reading ?? null;
+    this.#colours.replaceChildren();
+    this.#slight.hidden = !reading || !views?.slight;
+    if (!layer || !views) return;
+    const range = reading ? views.range : views.differenceRange;
+    this.#colours.append(
+      reading?.classes
+        ? classLegend(reading)
+        : scaleLegend(range, choices, !reading, reading?.base ?? Number.NaN, name),
     );
-    this.#text.textContent = `hardly changes: ${low} to ${high} `;
-    this.#button.ariaPressed = String(choices.stretch);
+    if (!views.slight) return;
+    const unit = unitOf(choices);
+    const { low, high } = views.slight;
+    const [from, to] = [low, high].map((value) => amount(value, unit, unit === "%p"));
+    this.#text.textContent = `hardly changes: ${from} to ${to} `;
+    this.#stretch.ariaPressed = String(choices.stretch);
   }
 }
 
@@ -83,7 +103,7 @@ function meaning(choices: Choices, apart: boolean, name: string): string {
 }
 
 /** Each class with its colour and letter, and on how many positions it is the most probable. */
-export function classLegend({ classes, target }: Reading): HTMLElement {
+function classLegend({ classes, target }: Reading): HTMLElement {
   const entries = (classes?.categories ?? []).map(({ letter, colour, name, number, share }) => {
     const swatch = element("span", { class: "swatch", "aria-hidden": "true" }, letter);
     swatch.style.background = colour;

@@ -62,12 +62,12 @@ function colouring(colours: Colours, opacity: number): (value: number) => number
   return (value) => palette[value] as number;
 }
 
-/** Exponent of the opacity: 0.5 for the farthest of a range from the unmasked value, 6 beside it. */
+/** Exponent of the opacity: 0.4 for the farthest of a range from the unmasked value, 5 at it. */
 export function fading({ low, high }: Range, base: number, level: number): number {
   if (!Number.isFinite(base)) return 1;
   const value = low + ((high - low) * level) / 255;
   const near = 1 - Math.abs(value - base) / Math.max(Math.abs(low - base), Math.abs(high - base));
-  return 0.5 + 5.5 * near * near;
+  return 0.4 + 4.6 * near ** 2.5;
 }
 
 /** Letters of the classes on their regions, where there is room for one. */

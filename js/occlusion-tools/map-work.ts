@@ -186,7 +186,12 @@ export class MapWork {
     const silent = run.silent ? ", Python is busy" : "";
     const { height, width } = get("inputs");
     const along = (length: number) => positionsAlong(length, get("size"), get("stride"));
-    const spent = progress && !progress.running && progress.done > 0 ? progressText(progress) : "";
+    // Only of the map on show: Python may have made another since.
+    const done = map ? map.fields.computed + map.fields.interpolated : 0;
+    const last = [run.progress, told].find(
+      (one) => one && isThere(one) && one.done === done && one.total === map?.fields.total,
+    ) as Progress | undefined;
+    const spent = last ? progressText(last) : "";
     const ahead = map ? spent : `every place in turn: ${along(height) * along(width)} positions`;
     this.#told.textContent = working ? text + held + silent : ahead;
   }

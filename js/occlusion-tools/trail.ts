@@ -7,7 +7,7 @@ import { sized } from "../shared/canvas.ts";
 import { element } from "../shared/controls.ts";
 import { themeColour, type View } from "../shared/view.ts";
 
-const HEIGHT = 96;
+const HEIGHT = 84;
 const LEFT = 48;
 
 interface Axis {

@@ -249,9 +249,9 @@ describe("a map that hardly changes", () => {
   it("leaves the picture to be seen where nothing happens", () => {
     const range = { low: 0, high: 1, centred: false };
     // As unmasked: at the usual opacity next to nothing; far from it nearly all colour.
-    expect(0.6 ** fading(range, 1, 255)).toBeLessThan(0.05);
+    expect(0.6 ** fading(range, 1, 255)).toBeLessThan(0.08);
     expect(0.6 ** fading(range, 1, 0)).toBeGreaterThan(0.7);
-    expect(0.6 ** fading({ low: -1, high: 1, centred: true }, 0, 127)).toBeLessThan(0.05);
+    expect(0.6 ** fading({ low: -1, high: 1, centred: true }, 0, 127)).toBeLessThan(0.08);
     expect(fading(range, Number.NaN, 9)).toBe(1);
   });
 });
