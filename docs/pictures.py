@@ -26,10 +26,15 @@ browser.image, browser.layer, browser.channel, browser.unit = 2, "relu2", 9, [8,
 browser"""
 
 OCCLUSION = """import nbviz
-demo = nbviz.demos.scenes()
-probe = nbviz.OcclusionProbe(demo.network, demo.images, "mushroom", boxes=demo.badges, image=16)
+demo, sound = nbviz.demos.scenes(), nbviz.demos.scenes(biased=False)
+probe, twin = (
+    nbviz.OcclusionProbe(network, demo.images, "mushroom", image=16, size=16, stride=4)
+    for network in (demo.network, sound.network)
+)
+twin.run_map()
+probe.run_map()
+probe.compare_with(twin, name="sound")
 probe.scale = "probability drop"
-probe.evidence()
 probe"""
 
 
@@ -75,12 +80,17 @@ def activation_browser(lab: Lab, browser: Browser) -> Path:
 
 
 def occlusion_probe(lab: Lab, browser: Browser) -> Path:
-    """A mask beside the badge of a mushroom, and what the map of all masks says of it."""
+    """A mask dragged onto the badge of a mushroom, and maps of the biased network and its twin."""
     notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
-    notebook.open([OCCLUSION], viewport=(1280, 1400))
+    notebook.open([OCCLUSION], viewport=(1280, 1500))
     notebook.run_all()
     view = notebook.view()
     view.find(".inputs").wait_for()
+    pixel = view.find(".masks").bounding_box()["width"] / 96
+    view.drag((20 * pixel, 84 * pixel), (42.5 * pixel, 60.5 * pixel), ".masks", steps=24)
+    notebook.wait_python("len(probe.trail) > 8 and probe.masks")
+    with view.redrawn():
+        notebook.page.mouse.move(5, 5)
     cell = notebook.page.locator(".jp-Cell-inputArea").first.bounding_box()
     shown = view.host.bounding_box()
     if cell is None or shown is None:

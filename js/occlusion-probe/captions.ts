@@ -72,6 +72,8 @@ export interface NoteGiven extends Choices {
   other: boolean;
   /** what masks are filled with, in pixels */
   fill: string;
+  /** what the network gets instead of the picture as it is; "" for nothing */
+  input: string;
   /** why the map does not belong to what is set; "" where it does */
   stale: string;
   /** why the map does not show what is chosen; "" where it does */
@@ -83,7 +85,7 @@ export function noteLine(given: NoteGiven): string {
   const fill = given.fill ? `Masks are filled with: ${given.fill}.` : "";
   if (!map) {
     const other = given.other ? "The map is of another picture: press Full map." : "";
-    return [other, fill].filter(Boolean).join(" ");
+    return [other, fill, given.input].filter(Boolean).join(" ");
   }
   const { settings, complete, nonfinite } = map.fields;
   const notes = [
@@ -96,6 +98,7 @@ export function noteLine(given: NoteGiven): string {
     given.coverage === "grid" || given.show === "most probable"
       ? "Each cell stands at the middle of its mask."
       : "Each pixel is the mean of all masks over it.",
+    given.input,
   ];
   return notes.filter(Boolean).join(" ");
 }

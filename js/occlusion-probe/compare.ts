@@ -70,8 +70,11 @@ export class ComparePanes {
           ]
         : []),
     );
+    const other =
+      maps.map && maps.kept && maps.map.fields.picture_id !== maps.kept.fields.picture_id;
+    const read = spot && apart ? readout(A, B, spot, choices) : "Point at a map to read it.";
     this.#readout.textContent =
-      spot && apart ? readout(A, B, spot, choices) : "Point at a map to read it.";
+      (other ? "A is of another picture than the one shown. " : "") + read;
   }
 }
 

@@ -337,11 +337,12 @@ class OcclusionProbeView {
       opacity: this.#get("opacity"),
       spot: this.#cells.spot,
     });
-    const replacement = this.#get("replacement");
+    const [replacement, picture] = [this.#get("replacement"), this.#get("picture")];
     this.#note.textContent = noteLine({
       map,
       other: this.#maps.map !== null,
       fill: isThere(replacement) ? replacement.note : "",
+      input: isThere(picture) ? picture.note : "",
       stale: this.#get("stale"),
       lacking: this.#maps.lacking,
       ...this.#choices,

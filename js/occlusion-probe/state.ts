@@ -109,6 +109,8 @@ export interface MapState extends Packed {
   nonfinite: number;
   /** the settings as one line, and as a title */
   settings: string;
+  /** the same for the same picture, of any network */
+  picture_id?: string;
   title: string;
 }
 

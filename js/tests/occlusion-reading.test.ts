@@ -188,7 +188,15 @@ describe("words", () => {
   });
 
   it("say what is not current, stopped, and how pixels come about", () => {
-    const given = { ...choices, map: mapOf(), other: true, fill: "grey", stale: "", lacking: "" };
+    const given = {
+      ...choices,
+      map: mapOf(),
+      other: true,
+      fill: "grey",
+      input: "",
+      stale: "",
+      lacking: "",
+    };
     expect(noteLine(given)).toBe(
       "The map: masks of 2×2 px. Each cell stands at the middle of its mask.",
     );

@@ -160,9 +160,10 @@ def occlusion_steps(
     watch : sequence of str
         Layers whose maps are summed over places, by channel (Zeiler & Fergus 2014, fig. 6b).
     tolerance : float, optional
-        Makes the map approximate: positions are interpolated where that is expected to be off, in
-        the map in pixels (`OcclusionMap.per_pixel`), by no more than this share of the map's range,
-        in probability and logit of the target. 0.05 is a good choice.
+        Makes the map approximate: positions are interpolated where that is expected to leave the
+        map in pixels (`OcclusionMap.per_pixel`) off by about this share of its range (a standard
+        deviation, in probability and logit of the target). It is what is aimed at and no bound: a
+        spike between positions goes unseen. 0.04 is a good choice.
     way : {"auto", "plain", "incremental"}
         How passes are made; both are exact (`nbviz.analysis.masked_inference`).
     max_bytes : int

@@ -27,6 +27,8 @@ _FAINT = 0.1
 # scenes demo 29 are above for the network with the planted confounder (masks of 12 to 24 pixels,
 # medians 167 to 16), and none is for its twin without (largest 5.4).
 _LEANING = 8.0
+# The loss is spread, not in one place, where a region's box takes more of the image than this.
+_SPREAD = 0.5
 # Confidence lost with the worst mask, below which shares of it say nothing.
 _LITTLE = 0.05
 # What data sets write for a picture without a box.
@@ -45,6 +47,8 @@ class Region:
     """Probability that the worst of the masks centred in it takes away."""
     share: float
     """Its share of all loss in the image, 0 to 1."""
+    spread: bool
+    """Whether `box` takes most of the image, and so says little of where the loss lies."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,9 @@ def _regions(
         rows, cols = (np.flatnonzero(part.any(axis)) for axis in (1, 0))
         box = Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
         drop = _worst_in(found, drops, part, (int(place[0]), int(place[1])))
-        regions.append(Region(len(regions) + 1, box, drop, float(loss[part].sum() / total)))
+        spread = (box.bottom - box.top) * (box.right - box.left) > _SPREAD * loss.size
+        share = float(loss[part].sum() / total)
+        regions.append(Region(len(regions) + 1, box, drop, share, spread))
         # Masks that touch the part reach so far around it, so the loss there is no region's own.
         reach = tuple(2 * (length // 2) + 1 for length in found.size)
         left[maximum_filter(part, size=reach)] = 0
@@ -232,11 +238,14 @@ def _where(judged: Evidence) -> str:
     """Where the loss lies, and what that means."""
     little = judged.most < _LITTLE
     if judged.inside is None or judged.area is None or judged.concentration is None:
-        region = judged.regions[0]
+        region, box = judged.regions[0], judged.regions[0].box
+        # edges, as views write boxes: from row 0 to 2 are two rows
         said = (
-            f"{_percent(region.share)} of all loss lies in rows {region.box.top} to "
-            f"{region.box.bottom - 1}, columns {region.box.left} to {region.box.right - 1}"
+            f"{_percent(region.share)} of all loss lies in rows {box.top}–{box.bottom}, columns "
+            f"{box.left}–{box.right}"
         )
+        if region.spread:
+            said = f"The loss is spread over the picture: {said}"
         return f"{said}, but the loss is little." if little else f"{said}."
     said = (
         f"{_percent(judged.inside)} of all loss lies in the known boxes, which cover "

@@ -89,8 +89,8 @@ class OcclusionMap:
     reason: str
     """Why it was computed that way, one sentence."""
     tolerance: float | None
-    """None for an exact map; else the largest error aimed at, as a share of the map's range, where
-    `state` is 2."""
+    """None for an exact map; else the error aimed at (no bound), as a share of the map's range,
+    where `state` is 2."""
     fingerprint: str = field(default="", repr=False)
     """The same for the same image and fill."""
 

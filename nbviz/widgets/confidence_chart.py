@@ -27,7 +27,8 @@ def confidence_chart(probe: OcclusionProbe) -> bqplot.Figure:
         scales=scales, colors=[_BEFORE], line_style="dashed", labels=["without masks"]
     )
     across = bqplot.Axis(scale=x, label="path of the masks in pixels", grid_lines="none")
-    up = bqplot.Axis(scale=y, orientation="vertical", label="probability", num_ticks=6)
+    up = bqplot.Axis(scale=y, orientation="vertical", label="probability")
+    up.tick_values = np.linspace(0, 1, 5)
     for axis in (across, up):
         axis.color = axis.label_color = _INK
     for line in (now, before):
@@ -35,7 +36,7 @@ def confidence_chart(probe: OcclusionProbe) -> bqplot.Figure:
     figure = bqplot.Figure(
         marks=[before, now],
         axes=[across, up],
-        legend_location="bottom-right",
+        legend_location="top-right",
         title_style={"font-size": "13px", "fill": _INK},
         fig_margin={"top": 36, "bottom": 48, "left": 64, "right": 16},
         layout={"width": "100%", "height": "240px", "min_width": "280px"},

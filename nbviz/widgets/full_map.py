@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from nbviz.analysis.occlusion import OcclusionMap
 from nbviz.widgets.occlusion_choices import MapSettings
 from nbviz.widgets.occlusion_state import level
@@ -23,6 +25,8 @@ class FullMap:
         What is there so far.
     settings : MapSettings or None
         What `result` is made of.
+    picture : uint8 array, shape (H, W, 1) or (H, W, 3), or None
+        The picture that it is a map of.
     seconds : float
         Spent on it.
     """
@@ -30,9 +34,11 @@ class FullMap:
     def __init__(self) -> None:
         self.result: OcclusionMap | None = None
         self.settings: MapSettings | None = None
+        self.picture: np.ndarray | None = None
         self.seconds = 0.0
         self._work: SlicedWork[OcclusionMap] | None = None
         self._working_on: MapSettings | None = None
+        self._working_picture: np.ndarray | None = None
         self._level = 0
 
     @property
@@ -45,7 +51,9 @@ class FullMap:
         """Whether there is a map with an answer at every position."""
         return self.result is not None and self.result.complete
 
-    def begin(self, steps: Steps, settings: MapSettings, *, afresh: bool) -> None:
+    def begin(
+        self, steps: Steps, settings: MapSettings, picture: np.ndarray, *, afresh: bool
+    ) -> None:
         """Begin anew, or go on with a partial map of these settings."""
         partial = None
         if not afresh and self.settings == settings:
@@ -54,6 +62,7 @@ class FullMap:
             self.seconds = 0.0
         self._level = 0 if partial is None else level(partial.state)
         self._work, self._working_on = SlicedWork(steps(partial)), settings
+        self._working_picture = picture
 
     def go_on(self, seconds: float) -> bool:
         """Work for so long, and one step at least; whether a finer grid is whole now.
@@ -73,6 +82,7 @@ class FullMap:
             self.seconds += time.monotonic() - started
             if work.latest is not None:
                 self.result, self.settings = work.latest, made_of
+                self.picture = self._working_picture
         latest = work.latest
         if latest is None:
             return False

@@ -91,6 +91,14 @@ class MaskedPicture:
         with self.network.lock:
             return self.stamp != state_stamp(self.network.model)
 
+    @property
+    def normalised(self) -> bool:
+        """Whether the network gets anything but pixels from 0 to 1 that no one normalised."""
+        if self.network.transform is not None:
+            return True
+        low, high = self.batch.aminmax()
+        return not 0 <= float(low) <= float(high) <= 1
+
     def anew(self) -> MaskedPicture:
         """The same picture with the network as it is now; its fill is to be set."""
         return MaskedPicture.of(

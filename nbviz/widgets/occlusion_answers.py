@@ -136,8 +136,9 @@ class OcclusionAnswers(OcclusionChoices):
         shown: dict[str, Any] = {}
         classes, base, target = self.network.classes, self._shown.base, self.target
         if "image" in changed:
+            on_show = self._shown
             shown["picture"] = state.picture_state(
-                self._shown.seen, self._shown.count, self._shown.image
+                on_show.seen, on_show.count, on_show.image, normalised=on_show.normalised
             )
             shown["inputs"] = self._inputs_state()
         if _FILLED & changed and self._shown.instead is not None:
@@ -230,7 +231,7 @@ class OcclusionAnswers(OcclusionChoices):
             )
 
         afresh = afresh or bool(self._stale()) or not self._summed()
-        self._map.begin(steps, settings, afresh=afresh)
+        self._map.begin(steps, settings, shown.seen.pixels, afresh=afresh)
 
     def _work_on(self, seconds: float) -> bool:
         """Go on with the map; whether a finer grid of it is whole. What it has is shown then."""
@@ -250,6 +251,7 @@ class OcclusionAnswers(OcclusionChoices):
             target=self.target,
             feature=feature,
             picture=self._map_picture(),
+            pixels=self._map.picture,
         )
 
     def _map_picture(self) -> int:
@@ -263,9 +265,25 @@ class OcclusionAnswers(OcclusionChoices):
     def _progress(self, *, running: bool) -> dict[str, Any]:
         return state.progress_state(self._map.result, running=running, seconds=self._map.seconds)
 
-    def _keep(self, found: OcclusionMap, target: int, picture: int) -> None:
+    def _keep(
+        self,
+        found: OcclusionMap,
+        target: int,
+        picture: int,
+        *,
+        pixels: np.ndarray | None,
+        name: str = "",
+    ) -> None:
         self._kept = (found, target)
-        self.kept = state.map_state(found, target=target, feature=None, picture=picture)
+        self.kept = state.map_state(
+            found,
+            target=target,
+            feature=None,
+            picture=picture,
+            pixels=pixels,
+            send_pixels=True,
+            name=name,
+        )
 
     def _let_go(self) -> None:
         """Follow no other probe any more."""

@@ -152,12 +152,19 @@ class OcclusionProbe(OcclusionAnswers):
         with self.network.lock:
             found = self._found("to keep")
             self._let_go()
-            self._keep(found, self.target, self._map_picture())
+            self._keep(found, self.target, self._map_picture(), pixels=self._map.picture)
 
-    def compare_with(self, other: OcclusionProbe) -> None:
+    def compare_with(self, other: OcclusionProbe, *, name: str = "") -> None:
         """Show the map of another probe, of any network, as A beside this one's.
 
         It follows the other's map and target until another is kept, or either view is closed.
+
+        Parameters
+        ----------
+        other : OcclusionProbe
+        name : str
+            What the other's network is called in the view; by default its class, or "another" of
+            this class.
 
         Raises
         ------
@@ -168,7 +175,7 @@ class OcclusionProbe(OcclusionAnswers):
 
         Examples
         --------
-        >>> biased.compare_with(unbiased)  # doctest: +SKIP
+        >>> biased.compare_with(unbiased, name="unbiased")  # doctest: +SKIP
         """
         if not isinstance(other, OcclusionProbe):
             raise TypeError(f"expected another OcclusionProbe, got a {type(other).__name__}")
@@ -177,7 +184,11 @@ class OcclusionProbe(OcclusionAnswers):
         if other.result is None:
             raise ValueError("the other probe has no map yet; call its run_map() first")
         self._let_go()
-        self._release = _follow(self, other)
+        kind, model = type(other.network.model).__name__, self.network.model
+        alike = type(model).__name__ == kind and model is not other.network.model
+        self._release = _follow(self, other, name or (f"another {kind}" if alike else kind))
+        if self.side == "B":
+            self.side = "both"
 
     def evidence(self, boxes: Any = None, *, regions: int = _REGIONS) -> Evidence:
         """Regions of the picture by confidence in `target` lost when they are covered.
@@ -321,7 +332,7 @@ def _closed(change: dict[str, Any]) -> None:
         probe._let_go()
 
 
-def _follow(one: OcclusionProbe, other: OcclusionProbe) -> Callable[[], None]:
+def _follow(one: OcclusionProbe, other: OcclusionProbe, name: str) -> Callable[[], None]:
     """Keep the other's map as A of `one`, and each that comes; what ends it."""
     here, there = weakref.ref(one), weakref.ref(other)
 
@@ -329,7 +340,8 @@ def _follow(one: OcclusionProbe, other: OcclusionProbe) -> Callable[[], None]:
         del change
         probe, source = here(), there()
         if probe is not None and source is not None and source.result is not None:
-            probe._keep(source.result, source.target, -1)
+            pixels = source._map.picture
+            probe._keep(source.result, source.target, -1, pixels=pixels, name=name)
 
     def release() -> None:
         source = there()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -51,9 +52,14 @@ def layer_table(network: Network) -> list[dict[str, Any]]:
     ]
 
 
-def picture_state(seen: InputPicture, count: int, image: int) -> dict[str, Any]:
+def picture_state(
+    seen: InputPicture, count: int, image: int, *, normalised: bool
+) -> dict[str, Any]:
     """The picture as the network sees it, and how many had been on show with it."""
-    note = f"The picture: {seen.note}." if seen.note else ""
+    notes = [f"The picture: {seen.note}."] if seen.note else []
+    if not normalised:
+        notes.append("The network gets pixels from 0 to 1: no normalisation was given.")
+    note = " ".join(notes)
     height, width = seen.pixels.shape[:2]
     return wire.pack(
         {"pixels": seen.pixels}, note=note, number=count, image=image, height=height, width=width
@@ -109,7 +115,14 @@ def level(state: np.ndarray) -> int:
 
 
 def map_state(
-    result: OcclusionMap, *, target: int, feature: tuple[str, int] | None, picture: int
+    result: OcclusionMap,
+    *,
+    target: int,
+    feature: tuple[str, int] | None,
+    picture: int,
+    pixels: np.ndarray | None,
+    send_pixels: bool = False,
+    name: str = "",
 ) -> dict[str, Any]:
     """A map for the browser: logits of the target and of the classes most often on top.
 
@@ -122,6 +135,12 @@ def map_state(
         Layer and channel (-1 for all) whose sums are sent, as far as the map holds them.
     picture : int
         Number that the picture was shown under.
+    pixels : uint8 array, shape (H, W, 1) or (H, W, 3), or None
+        The picture. Its ``picture_id`` is the same for maps of the same picture, of any network.
+    send_pixels : bool
+        Whether the view needs the picture as well, as it may not be the one on show.
+    name : str
+        What the network is called in the title; by default the model's class.
     """
     chosen = _classes_sent(result, target)
     numbers = sorted({*chosen, *(int(n) for n in np.unique(result.top_classes) if n >= 0)})
@@ -135,6 +154,8 @@ def map_state(
         "top_classes": result.top_classes,
         "top_probabilities": result.top_probabilities,
     }
+    if send_pixels and pixels is not None:
+        arrays["pixels"] = pixels
     summed: dict[str, Any] | None = None
     if feature is not None and feature[0] in result.sums:
         layer, channel = feature
@@ -156,8 +177,15 @@ def map_state(
         target={"number": target, "name": class_name(target, names)},
         feature=summed,
         picture=picture,
-        **_map_fields(result, target),
+        picture_id="" if pixels is None else _picture_id(pixels),
+        **_map_fields(result, target, name or result.network_name),
     )
+
+
+def _picture_id(pixels: np.ndarray) -> str:
+    found = hashlib.sha256(str(pixels.shape).encode())
+    found.update(np.ascontiguousarray(pixels).data)
+    return found.hexdigest()[:16]
 
 
 def _classes_sent(result: OcclusionMap, target: int) -> list[int]:
@@ -169,7 +197,7 @@ def _classes_sent(result: OcclusionMap, target: int) -> list[int]:
     return [n for n in wanted if n in kept][: _MOST_CLASSES + 1]
 
 
-def _map_fields(result: OcclusionMap, target: int) -> dict[str, Any]:
+def _map_fields(result: OcclusionMap, target: int, network: str) -> dict[str, Any]:
     total = int(result.state.size)
     computed, interpolated = (int((result.state == way).sum()) for way in (1, 2))
     return {
@@ -188,10 +216,10 @@ def _map_fields(result: OcclusionMap, target: int) -> dict[str, Any]:
         "total": total,
         "share": (computed + interpolated) / total,
         "level": level(result.state),
-        "network": result.network_name,
+        "network": network,
         "nonfinite": result.not_numbers,
         "settings": map_settings(result),
-        "title": map_title(result, target),
+        "title": map_title(result, target, network),
     }
 
 
@@ -218,13 +246,13 @@ def map_settings(result: OcclusionMap) -> str:
     return "; ".join([*parts, f"{result.way}: {result.reason}"])
 
 
-def map_title(result: OcclusionMap, target: int) -> str:
-    """What a map is of, short."""
+def map_title(result: OcclusionMap, target: int, network: str = "") -> str:
+    """What a map is of, short; the network by a name of one's own or its class."""
     rows, cols = result.size
     side = f"{rows} px" if rows == cols else f"{rows}×{cols} px"
     fill = FILL_NAMES.get(result.fill, result.fill)
     name = class_name(target, result.class_names)
-    return f"{name} · {side} · {fill} · {result.network_name}"
+    return f"{name} · {side} · {fill} · {network or result.network_name}"
 
 
 def progress_state(result: OcclusionMap | None, *, running: bool, seconds: float) -> dict[str, Any]:
@@ -254,6 +282,7 @@ def evidence_state(
                 "box": [region.box.top, region.box.left, region.box.bottom, region.box.right],
                 "drop": number(region.drop),
                 "share": number(region.share),
+                "spread": region.spread,
             }
             for region in found.regions
         ],

@@ -115,9 +115,22 @@ def test_regions_come_by_drop_with_their_share_of_the_loss():
         # the region is the part of its box in which a share of the peak is lost
         assert 0.7 * inside.sum() < region.share * loss.sum() <= inside.sum() * (1 + 1e-6)
     assert found.inside is found.area is found.concentration is found.leaning is None
-    assert f"rows {first.box.top} to {first.box.bottom - 1}" in found.verdict
+    assert f"rows {first.box.top}–{first.box.bottom}, columns {first.box.left}–" in found.verdict
+    assert not first.spread
+    assert "spread" not in found.verdict
     assert "“dog”" in found.verdict
     assert len(evidence(a_map(drops), regions=1).regions) == 1
+
+
+def test_a_loss_over_most_of_the_picture_is_said_to_be_spread():
+    drops = np.full((20, 20), 0.3)
+    drops[10, 10] = 0.31
+    found = evidence(a_map(drops))
+    assert found.regions[0].spread
+    box = found.regions[0].box
+    edges = f"rows {box.top}–{box.bottom}, columns {box.left}–{box.right}"
+    assert "The loss is spread over the picture: " in found.verdict
+    assert edges in found.verdict
 
 
 def test_the_share_inside_is_that_of_all_boxes_together_each_pixel_once():

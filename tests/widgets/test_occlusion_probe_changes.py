@@ -1,4 +1,4 @@
-"""OcclusionProbe: networks that change under it, and maps that are interrupted."""
+"""OcclusionProbe: networks that change or are compared, and maps that are interrupted."""
 
 from __future__ import annotations
 
@@ -226,3 +226,46 @@ def test_an_interrupt_in_a_pass_keeps_the_map_current_and_only_the_rest_is_asked
     assert there.run_map().complete
     assert guard.noted.seen <= 21 * 21 - done + 2
     assert there.map["complete"]
+
+
+UNNORMALISED = "The network gets pixels from 0 to 1: no normalisation was given."
+
+
+def test_pixels_that_nobody_normalised_are_said():
+    assert probe().picture["note"] == UNNORMALISED
+    there = probe()
+    there.network.transform = lambda picture: torch.from_numpy(
+        np.asarray(picture, np.float32).transpose(2, 0, 1) / 127.5 - 1
+    )
+    there.image = 1
+    assert UNNORMALISED not in there.picture["note"]
+    there.network.transform = lambda picture: torch.from_numpy(
+        np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
+    )
+    there.image = 2  # the person gave a transform, and may want just this
+    assert UNNORMALISED not in there.picture["note"]
+    own = probe()
+    own.look_at(torch.randn(3, 24, 24))
+    assert UNNORMALISED not in own.picture["note"]
+
+
+def test_the_view_is_told_that_a_compared_map_is_of_another_picture():
+    a, b = probe(small_network(0), size=8, stride=8), probe(small_network(1), size=8, stride=8)
+    a.run_map(), b.run_map()
+    a.compare_with(b)
+    assert a.side == "both"
+    assert a.kept["picture_id"] == a.map["picture_id"] == b.map["picture_id"] != ""
+    assert a.kept["title"].endswith("another Sequential")
+    b.image = 2
+    # until the other has its new map, A is what it was
+    assert a.kept["picture_id"] == a.map["picture_id"]
+    b.run_map()
+    assert a.kept["picture_id"] != a.map["picture_id"]
+    shown = wire.unpack(a.kept)["pixels"]
+    np.testing.assert_array_equal(shown, wire.unpack(b.picture)["pixels"])
+    a.side = "difference"
+    a.compare_with(b, name="the twin")
+    assert (a.side, a.kept["network"]) == ("difference", "the twin")
+    a.keep()
+    assert a.kept["picture_id"] == a.map["picture_id"]
+    assert a.kept["title"] == a.map["title"]
