@@ -86,7 +86,10 @@ def occlusion_probe(lab: Lab, browser: Browser) -> Path:
     notebook.run_all()
     view = notebook.view()
     view.find(".inputs").wait_for()
-    pixel = view.find(".masks").bounding_box()["width"] / 96
+    picture = view.find(".masks").bounding_box()
+    if picture is None:
+        raise RuntimeError("expected a picture to drag a mask over, found none")
+    pixel = picture["width"] / 96
     view.drag((20 * pixel, 84 * pixel), (42.5 * pixel, 60.5 * pixel), ".masks", steps=24)
     notebook.wait_python("len(probe.trail) > 8 and probe.masks")
     with view.redrawn():
