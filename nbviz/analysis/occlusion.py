@@ -111,6 +111,7 @@ def occlusion_map(
             way=way,
             max_bytes=max_bytes,
             pictures=pictures,
+            coarse_first=False,
         ):
             latest = so_far
         if latest is not None:
@@ -135,6 +136,7 @@ def occlusion_steps(
     pictures: Sequence[Any] | None = None,
     inference: MaskedInference | None = None,
     resume: OcclusionMap | None = None,
+    coarse_first: bool = True,
 ) -> Iterator[OcclusionMap]:
     """An occlusion map as it grows: every 8th position, every 4th, 2nd, all.
 
@@ -174,6 +176,8 @@ def occlusion_steps(
         Made before for this network, image and `watch`; `way` and `max_bytes` are not used then.
     resume : OcclusionMap, optional
         An earlier map of the same image and settings, computed in part.
+    coarse_first : bool, default True
+        Without, nothing is given before the complete map, which stands a little sooner.
 
     Raises
     ------
@@ -209,7 +213,7 @@ def occlusion_steps(
         fill = replacement(network, batch, fill, pictures=pictures)
     if inference is None:
         inference = masked_inference(network, batch, watch=watch, max_bytes=max_bytes, way=way)
-    survey = Survey(network, batch, inference, grid, fill, target, classes, tolerance)
+    survey = Survey(network, batch, inference, grid, fill, target, classes, tolerance, coarse_first)
     if resume is not None:
         survey.resume(resume)
     return survey.steps()

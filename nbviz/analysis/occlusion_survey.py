@@ -152,6 +152,7 @@ class Survey:
     target: int | str | None
     chosen: Sequence[int | str] | None
     tolerance: float | None
+    coarse_first: bool = True
 
     def __post_init__(self) -> None:
         base = self.inference.logits.detach().float().cpu()
@@ -240,7 +241,7 @@ class Survey:
         """Maps of more and more positions, the last one complete."""
         rows, cols = self.state.shape
         if self.tolerance is None:
-            for cells in levels(rows, cols, COARSEST):
+            for cells in levels(rows, cols, COARSEST if self.coarse_first else 1):
                 yield from self._ask(cells)
         else:
             coarsest = coarsest_step(self.grid.size, self.grid.stride)
@@ -301,12 +302,13 @@ class Survey:
             self._expect_unchanged()
             self._keep(cells[answers.numbers], answers)
             began = time.perf_counter()
-            if began >= due:
+            if self.coarse_first and began >= due:
                 so_far = self.snapshot()
                 due = time.perf_counter()
                 due += max(_SECONDS_BETWEEN, _COPYING * (due - began))
                 yield so_far
-        yield self.snapshot()
+        if self.coarse_first:
+            yield self.snapshot()
 
     def _keep(self, cells: NDArray[np.int64], answers: MaskedBatch) -> None:
         logits = answers.logits.detach().float()

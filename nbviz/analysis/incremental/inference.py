@@ -30,8 +30,11 @@ from nbviz.analysis.state_stamp import Stamp, state_stamp
 from nbviz.network import Network
 
 # Masks in a batch of windows, and in a batch of the vectors behind the maps.
-_TOGETHER = 32
+_TOGETHER = 64
 _VECTORS_TOGETHER = 256
+# A batch takes about so many seconds at most: whoever else wants the network waits for it.
+_LONGEST = 0.35
+_FEWEST = 8
 # Seconds between two answers of `run`, and between two batches of vectors.
 _BREATH = 0.2
 _VECTORS_WAIT = 1.5
@@ -126,17 +129,23 @@ class IncrementalInference:
         with self.network.undisturbed():
             self._up_to_date()
         rows, cols = self._reach(boxes)
-        each = self._execution.bytes_each(rows, cols, self._image.element_size())
-        most = max(1, min(_TOGETHER, self._max_bytes // each))
+        bytes_each = self._execution.bytes_each(rows, cols, self._image.element_size())
+        most = max(1, min(_TOGETHER, self._max_bytes // bytes_each))
         pending: list[Part] = []
         breath = flushed = time.monotonic()
+        size = most
         for group in grouped(self._execution.program, rows, cols, most):
-            for start in range(0, len(group), most):
-                numbers = group[start : start + most]
+            done = 0
+            while done < len(group):
+                numbers = group[done : done + size]
+                done += len(numbers)
+                began = time.monotonic()
                 with self.network.undisturbed():
                     pixels = boxes.pixels(numbers).to(self._image)
                     pending.append(self._execution.to_cut(pixels, numbers, rows, cols))
                 now = time.monotonic()
+                each = (now - began) / len(numbers)
+                size = min(most, max(_FEWEST, int(_LONGEST / max(each, 1e-9))))
                 waiting = sum(len(part.numbers) for part in pending)
                 if waiting >= _VECTORS_TOGETHER or now - flushed > _VECTORS_WAIT:
                     yield self._answered(pending)
