@@ -187,6 +187,8 @@ class Pooling(Operation):
         stride = (self.rows.stride, self.cols.stride)
         if self.maximum:
             dilation = (self.rows.dilation, self.cols.dilation)
+            if stride == (1, 1):
+                return _running_maximum(maps, kernel, dilation)
             return F.max_pool2d(maps, kernel, stride, 0, dilation)
         if self.divisor is not None:
             return F.avg_pool2d(maps, kernel, stride, divisor_override=self.divisor)
@@ -274,6 +276,17 @@ class Whole(Operation):
     run: Callable[..., Any]
     label: str
     reads_shape: bool = False
+
+
+def _running_maximum(maps: Tensor, kernel: tuple[int, int], dilation: tuple[int, int]) -> Tensor:
+    """Max pooling of stride 1, down and then across: quicker, as it notes no places."""
+    for dim in (0, 1):
+        length = maps.shape[2 + dim] - (kernel[dim] - 1) * dilation[dim]
+        highest = maps.narrow(2 + dim, 0, length)
+        for k in range(1, kernel[dim]):
+            highest = torch.maximum(highest, maps.narrow(2 + dim, k * dilation[dim], length))
+        maps = highest
+    return maps
 
 
 def clamped(maps: Tensor, low: float | None, high: float | None) -> Tensor:
