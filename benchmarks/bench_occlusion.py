@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from captum.attr import Occlusion
+from PIL import Image
 from torch import nn
 from torchvision import models
 
@@ -28,7 +29,6 @@ from nbviz.analysis.incremental import IncrementalInference
 from nbviz.analysis.masked_inference import Boxes, PlainInference
 from nbviz.analysis.occlusion import occlusion_map, occlusion_steps
 from nbviz.analysis.occlusion_fill import Replacement
-from nbviz.picture_files import read_picture
 
 SIDE = 224
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -200,11 +200,11 @@ def where():
 
 
 def structural_similarity(a, b, window=7):
-    """SSIM (Wang et al. 2004) with the range of `b`, mean over uniform windows."""
+    """SSIM (Wang et al. 2004) of maps as drawn, 0 to 1 over the range of `b`; uniform windows."""
     from scipy.ndimage import uniform_filter
 
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    one, two = (0.01 * np.ptp(b)) ** 2, (0.03 * np.ptp(b)) ** 2
+    a, b = ((np.asarray(each, float) - b.min()) / np.ptp(b) for each in (a, b))
+    one, two = 0.01**2, 0.03**2
     count = window * window / (window * window - 1)
     mean_a, mean_b = uniform_filter(a, window), uniform_filter(b, window)
     var_a = count * (uniform_filter(a * a, window) - mean_a**2)
@@ -218,7 +218,7 @@ def structural_similarity(a, b, window=7):
 
 def pictures():
     paths = sorted((DATA / "photos").glob("*.jpg"))
-    return [read_picture(path) for path in paths[:: max(1, len(paths) // 4)][:4]]
+    return [Image.open(path).convert("RGB") for path in paths[:: max(1, len(paths) // 3)][:3]]
 
 
 def adaptive(names, tolerance=0.04, size=16, stride=4):
@@ -247,7 +247,9 @@ def adaptive(names, tolerance=0.04, size=16, stride=4):
                     n, b, size=size, stride=stride, tolerance=tolerance
                 )
             )
-            likeness = structural_similarity(found.per_pixel(), full.per_pixel())
+            likeness = structural_similarity(
+                found.per_pixel(kind="probability"), full.per_pixel(kind="probability")
+            )
             rows.append(
                 [
                     name, weights, number, f"{found.computed_share:.1%}", f"{captum:.1f}",
@@ -262,7 +264,7 @@ def adaptive(names, tolerance=0.04, size=16, stride=4):
     ]  # fmt: skip
     table(
         f"Adaptive maps, masks {size}/{stride}, tolerance {tolerance:.0%}, {where()}; SSIM of the "
-        f"drop in probability a pixel against the exact map",
+        f"confidence a pixel, drawn 0 to 1, against the exact map",
         head,
         rows,
     )
