@@ -279,6 +279,12 @@ def test_memory_that_is_written_over_is_seen_by_whoever_shares_it_or_refused(kin
     assert torch.allclose(by_changes(inference, boxes), expected, rtol=0, atol=1e-9)
 
 
+def test_a_dropout_that_would_write_over_a_view_in_training_is_no_hindrance():
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2, inplace=True), nn.Linear(8, 6))
+    model = alive(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), *head)).double()
+    expect_equal(model, IMAGE, boxes_over(IMAGE, (6, 6), (13, 11)), inference_of(model))
+
+
 def test_a_hook_that_comes_later_is_not_passed_over():
     model = small_network()
     inference = inference_of(model)

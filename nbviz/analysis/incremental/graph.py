@@ -281,7 +281,9 @@ class _Building:
     def _write_over(self, node: fx.Node, given: Any, ref: Ref) -> None:
         """From an in-place operation on, whoever held its argument sees its result."""
         if node.op == "call_module":
-            in_place = getattr(self._modules[str(node.target)], "inplace", False) is True
+            module = self._modules[str(node.target)]
+            idle = isinstance(module, nn.modules.dropout._DropoutNd)  # in evaluation mode
+            in_place = getattr(module, "inplace", False) is True and not idle
         else:
             in_place = is_in_place(node.target, node.args, node.kwargs)
         written = next(references(given), None)
