@@ -1,10 +1,11 @@
 /** One channel large: its maps, the exact value under the pointer, and the patch that a unit saw. */
 
+import { sized } from "../shared/canvas.ts";
 import { element } from "../shared/controls.ts";
 import { outline } from "../shared/tile-grid.ts";
 import type { Answer, Requests } from "../shared/wire.ts";
 import { boxOf, isDead, type Maps, summaryOf, type Tone, valueAt } from "./maps.ts";
-import { type Face, type Painter, sized } from "./painter.ts";
+import type { Face, Painter } from "./painter.ts";
 import type { PicturePane } from "./picture.ts";
 
 const ARROWS: Record<string, [number, number]> = {

@@ -91,23 +91,3 @@ function paintFace(maps: Maps, face: Face, channel: number, tone: Tone, pixels: 
     paintDifference(maps, channel, differencePixels(maps, channel, tone), pixels);
   } else paintMap(maps, face, channel, levelPixels(maps, channel, tone), pixels);
 }
-
-/** Set a canvas to a size in CSS pixels and give its context, scaled so that one unit is one of them. */
-export function sized(
-  canvas: HTMLCanvasElement,
-  width: number,
-  height: number,
-): CanvasRenderingContext2D {
-  const density = window.devicePixelRatio || 1;
-  const across = Math.max(1, Math.round(width * density));
-  const down = Math.max(1, Math.round(height * density));
-  if (canvas.width !== across) canvas.width = across;
-  if (canvas.height !== down) canvas.height = down;
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  if (!context) throw new Error("this browser gave no canvas to draw on");
-  context.setTransform(density, 0, 0, density, 0, 0);
-  context.clearRect(0, 0, width, height);
-  return context;
-}

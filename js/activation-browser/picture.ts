@@ -1,10 +1,11 @@
 /** The input as the network sees it, with a map laid over it and what units see of it. */
 
+import { canvasOf, imageData, sized } from "../shared/canvas.ts";
 import { element } from "../shared/controls.ts";
 import { outline } from "../shared/tile-grid.ts";
 import { unpack } from "../shared/wire.ts";
 import type { Maps, Tone } from "./maps.ts";
-import { type Painter, sized } from "./painter.ts";
+import type { Painter } from "./painter.ts";
 import type { Box, PictureState } from "./state.ts";
 
 export interface Picture {
@@ -16,21 +17,9 @@ export interface Picture {
 /** Pictures A and, where there is one, B. */
 export function decodePictures(state: PictureState): Picture[] {
   if (!Array.isArray(state.arrays)) return [];
-  return [...unpack(state.arrays, state.buffers).values()].map(({ data, shape }) => {
-    const [height, width, channels] = shape as [number, number, number];
-    const image = document.createElement("canvas");
-    image.width = width;
-    image.height = height;
-    const context = image.getContext("2d");
-    if (!context) throw new Error("this browser gave no canvas to draw on");
-    const rgba = context.createImageData(width, height);
-    for (let i = 0; i < width * height; i++) {
-      for (let c = 0; c < 3; c++) {
-        rgba.data[4 * i + c] = data[channels * i + (channels === 1 ? 0 : c)] as number;
-      }
-      rgba.data[4 * i + 3] = 255;
-    }
-    context.putImageData(rgba, 0, 0);
+  return [...unpack(state.arrays, state.buffers).values()].map((packed) => {
+    const image = canvasOf(imageData(packed));
+    const { width, height } = image;
     return { image, width, height };
   });
 }

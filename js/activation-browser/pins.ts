@@ -1,9 +1,10 @@
 /** Channels that stay put while layer and picture change. */
 
+import { sized } from "../shared/canvas.ts";
 import { button, element } from "../shared/controls.ts";
 import type { ArrayEntry } from "../shared/wire.ts";
 import { decodeMaps, type Maps, type Tone } from "./maps.ts";
-import { type Painter, sized } from "./painter.ts";
+import type { Painter } from "./painter.ts";
 import type { MapsState, PinsState } from "./state.ts";
 
 const SIDE = 64;

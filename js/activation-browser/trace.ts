@@ -1,5 +1,6 @@
 /** How the value of one unit came about: the arithmetic of each step, as text and heat maps. */
 
+import { sized } from "../shared/canvas.ts";
 import { type Colormap, colormapBytes, colormapGradient } from "../shared/colormaps.ts";
 import { button, element } from "../shared/controls.ts";
 import {
@@ -256,7 +257,6 @@ export class TracePanel {
   ): void {
     const [rows, columns] = term.shape;
     const context = sized(canvas, columns * side, rows * side);
-    if (!context) return;
     const winner = step.operation === "max pooling" ? term.kernel : null;
     context.font = "10px system-ui, sans-serif";
     context.textAlign = "center";
@@ -306,7 +306,6 @@ export class TracePanel {
     const context = sized(canvas, width, height);
     const wide = width / channels.length;
     channels.forEach((value, i) => {
-      if (!context) return;
       const tall = Math.max(0.5, (Math.abs(value / end) * height) / 2);
       context.fillStyle = this.#colour(Math.sign(value) * 0.8);
       context.fillRect(
@@ -365,20 +364,4 @@ function ring(context: CanvasRenderingContext2D, x: number, y: number, side: num
     context.lineWidth = 1;
     context.strokeRect(x + inset, y + inset, side - 2 * inset, side - 2 * inset);
   }
-}
-
-/** A canvas of a size in CSS pixels, sharp on any screen; its context draws in CSS pixels. */
-function sized(
-  canvas: HTMLCanvasElement,
-  width: number,
-  height: number,
-): CanvasRenderingContext2D | null {
-  const density = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * density);
-  canvas.height = Math.round(height * density);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  context?.scale(density, density);
-  return context;
 }

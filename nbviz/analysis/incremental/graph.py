@@ -265,7 +265,6 @@ class _Building:
             operation = Whole(
                 macs=self._macs(node, value),
                 run=_bound(run, args, kwargs, inputs),
-                label=label,
                 reads_shape=_reads_shape(node),
             )
             self._note_break(label, inputs, value)

@@ -26,6 +26,7 @@ from nbviz.analysis.masked_boxes import (
     masked_inputs,
     note_on,
 )
+from nbviz.analysis.plain_inference import MAX_BYTES
 from nbviz.analysis.state_stamp import Stamp, state_stamp
 from nbviz.network import Network
 
@@ -85,7 +86,7 @@ class IncrementalInference:
         batch: Tensor,
         *,
         watch: Sequence[str] = (),
-        max_bytes: int = 512 * 2**20,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self.network = Network.of(network)
         expect_one_image(batch)
@@ -100,7 +101,7 @@ class IncrementalInference:
     def _read_weights(self) -> None:
         """Fold the weights as they are now, and keep the maps that they give for the image."""
         self._stamp = state_stamp(self.network.model)
-        program = _program(self.network, self._image, tuple(self._watched))
+        program = _program(self.network, self._image, tuple(self._watched), self._stamp)
         self._execution = Execution(program, self._image, self._watched)
         self.logits = self._execution.logits
         self.sums: Mapping[str, Tensor] = self._execution.sums
@@ -198,7 +199,7 @@ _known: WeakKeyDictionary[Network, dict[Any, tuple[Stamp, Program | NotIncrement
 _known = WeakKeyDictionary()
 
 
-def _program(network: Network, image: Tensor, watched: tuple[str, ...]) -> Program:
+def _program(network: Network, image: Tensor, watched: tuple[str, ...], stamp: Stamp) -> Program:
     """The program of a network for images of one shape, made once for its weights as they are.
 
     Raises
@@ -207,7 +208,6 @@ def _program(network: Network, image: Tensor, watched: tuple[str, ...]) -> Progr
         If it cannot be traced, saves little, or does not give what the model gives.
     """
     key = (watched, tuple(image.shape), image.dtype, image.device)
-    stamp = state_stamp(network.model)
     programs = _known.setdefault(network, {})
     known = programs.get(key)
     if known is None or known[0] != stamp:
@@ -225,7 +225,7 @@ def _program(network: Network, image: Tensor, watched: tuple[str, ...]) -> Progr
 
 
 def _small_boxes(image: Tensor, number: int) -> Boxes:
-    """Boxes of a fourteenth of the image's sides, in rows over it, or two of them."""
+    """Boxes of a fourteenth of the image's sides, so many down and across, evenly over it."""
     height, width = image.shape[2:]
     size = (max(1, height // 14), max(1, width // 14))
     tops = np.linspace(0, height - size[0], number).astype(np.int64)

@@ -1,6 +1,6 @@
 """What one node of a traced network does to windows of its input, and how far a change reaches.
 
-Four kinds: `Windowed` (convolution, pooling) computes each place from a window of places, so a
+Five kinds: `Windowed` (convolution) and `Pooling` compute each place from a window of places, so a
 changed box grows by it; `Placewise` (activation, batch norm, addition, concatenation) keeps the
 box; `GlobalMean` updates a sum; `Whole` is everything else, and needs whole maps.
 """
@@ -68,7 +68,7 @@ class Axis:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Operation:
-    """Base of the four kinds.
+    """Base of the five kinds.
 
     Attributes
     ----------
@@ -267,14 +267,11 @@ class Whole(Operation):
     ----------
     run : callable
         Takes the values of the node's inputs.
-    label : str
-        What it is, for a person.
     reads_shape : bool
         Whether only the shape of its input matters.
     """
 
     run: Callable[..., Any]
-    label: str
     reads_shape: bool = False
 
 
