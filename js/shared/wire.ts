@@ -130,6 +130,13 @@ interface Question {
 let views = 0;
 
 /**
+ * Milliseconds after which a question without an answer is followed by an empty message. The
+ * kernels of ipykernel 7.0 to 7.3 may leave a message unread until the next one comes (ipykernel,
+ * issue 1554); more than these few would pile up behind a long cell.
+ */
+const NUDGES = [2000, 4000, 8000];
+
+/**
  * Questions to the kernel, newest wins: of each kind at most one is under way and one waits, and a
  * newer one takes the place of the waiting one. Each ends in exactly one of four ways: answered,
  * failed (`fail` gets the kernel's message), superseded or aborted (nothing is called). With no
@@ -172,6 +179,16 @@ export class Requests {
     else this.#dispatch(question);
   }
 
+  #nudge(question: Question, times = 0): void {
+    const wait = NUDGES[times];
+    if (wait === undefined) return;
+    setTimeout(() => {
+      if (this.#underWay.get(question.kind) !== question) return;
+      this.#channel.send({ kind: "nudge" });
+      this.#nudge(question, times + 1);
+    }, wait);
+  }
+
   #dispatch(question: Question): void {
     const { kind, rid, fields, arrays } = question;
     const { entries, buffers } = pack(arrays);
@@ -180,6 +197,7 @@ export class Requests {
     try {
       if (entries.length === 0) this.#channel.send(message);
       else this.#channel.send({ ...message, arrays: entries }, undefined, buffers);
+      this.#nudge(question);
     } catch {
       // Lab throws where no kernel is behind the page: the question stays without an answer.
       this.#underWay.delete(kind);

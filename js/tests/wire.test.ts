@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import fixture from "../../tests/fixtures/wire.json";
 import { type ArrayEntry, pack, Requests, type TypedArray, unpack } from "../shared/wire.ts";
 
@@ -132,6 +132,31 @@ describe("questions to the kernel", () => {
     ask(1);
     expect(Object.keys(kernel.sent[0] ?? {}).sort()).toEqual(["kind", "n", "rid"]);
     expect(kernel.buffers).toEqual([undefined]);
+  });
+
+  it("without an answer are followed by a few empty messages, and by none once answered", () => {
+    vi.useFakeTimers();
+    try {
+      const { kernel, controller, log, ask } = start();
+      ask(1);
+      vi.advanceTimersByTime(1900);
+      expect(kernel.sent.length).toBe(1);
+      vi.advanceTimersByTime(200);
+      expect(kernel.sent.slice(1)).toEqual([{ kind: "nudge" }]);
+      vi.advanceTimersByTime(60000);
+      expect(kernel.sent.slice(1)).toEqual(Array(3).fill({ kind: "nudge" }));
+      kernel.answer(0);
+      expect(log).toEqual(["answered 1"]);
+
+      ask(2);
+      kernel.answer(4);
+      ask(3);
+      controller.abort();
+      vi.advanceTimersByTime(60000);
+      expect(kernel.sent.map((message) => message.n)).toEqual([1, ...Array(3), 2, 3]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("a slow answer to an old question does not settle it twice", () => {

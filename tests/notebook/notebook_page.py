@@ -10,6 +10,7 @@ are done; all that a person does to a view goes through the mouse and the keyboa
 from __future__ import annotations
 
 import ast
+import json
 import re
 import time
 from contextlib import contextmanager
@@ -38,6 +39,15 @@ _PANEL = """
 const app = window.jupyterapp;
 const panel = app && [...app.shell.widgets('main')].find(w => w.context?.path === path);
 const kernel = panel?.sessionContext.session?.kernel;
+"""
+# ipykernel 7.0 to 7.3 may leave a message unread until the next one comes (ipykernel, issue 1554).
+# nbviz's own questions see to that themselves; a cell's and Lab's need help.
+_WAKE_KERNEL = """
+setInterval(() => {
+  const path = %s;
+  %s
+  if (/^ipykernel-7[.][0-3][.]/.test(kernel?.name)) kernel.requestKernelInfo().catch(() => null);
+}, 5000);
 """
 _READY = "panel?.context.isReady && panel.content.widgets.length && kernel?.status === 'idle'"
 # What a callback of a view raises in Python reaches the page only as a kernel message that
@@ -150,6 +160,7 @@ class Notebook:
         # Lab asks before a page with unsaved changes is left.
         self.page.on("dialog", lambda dialog: dialog.accept())
         self.problems.listen(self.page)
+        self.page.add_init_script(_WAKE_KERNEL % (json.dumps(self.path), _PANEL))
         answer = self.page.goto(self.lab.page_url(self.path))
         if answer is None or not answer.ok:
             raise RuntimeError(
