@@ -27,8 +27,17 @@ ALLOWED = {
     "picture_files": set(),
     "picture_set": {"picture_files"},
     "network": {"undisturbed", "model_input", "analysis"},
+    "weights_hash": set(),
     "analysis": {"analysis", "network", "undisturbed", "model_input"},
-    "widgets": {"widgets", "analysis", "network", "picture_set", "picture_files"},
+    "scanning": {
+        "scanning",
+        "analysis",
+        "network",
+        "picture_set",
+        "picture_files",
+        "weights_hash",
+    },
+    "widgets": {"widgets", "scanning", "analysis", "network", "picture_set", "picture_files"},
     "demos": {"demos", "network"},
 }
 

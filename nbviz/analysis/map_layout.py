@@ -86,12 +86,32 @@ def maps_of(layer: Layer, value: Tensor) -> Tensor:
     ValueError
         If the layer cannot be drawn, or the shape is not the recorded one.
     """
+    if value.shape[:1] != (1,):
+        msg = f"expected what layer {layer.name!r} returned for one image, got {tuple(value.shape)}"
+        raise ValueError(msg)
+    return batch_maps(layer, value)[0]
+
+
+def batch_maps(layer: Layer, value: Tensor) -> Tensor:
+    """The output of a layer for a batch as maps (N, channels, rows, cols), without copying it.
+
+    Errors are those of `maps_of`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nbviz import Network
+    >>> layer = Network(nn.Conv2d(3, 2, 3), input_shape=(3, 8, 8)).layers[0]
+    >>> batch_maps(layer, torch.zeros(5, 2, 6, 6)).shape
+    torch.Size([5, 2, 6, 6])
+    """
     expect_drawable(layer)
-    if value.shape != (1, *layer.output_shape):
+    if value.shape[1:] != layer.output_shape:
+        count = len(value) if value.ndim else 1
         msg = (
-            f"expected layer {layer.name!r} to return shape {(1, *layer.output_shape)} as when "
-            f"the layers were recorded, got {tuple(value.shape)}; call `network.forget_layers()` "
-            f"if the model was changed"
+            f"expected layer {layer.name!r} to return shape {(count, *layer.output_shape)} as "
+            f"when the layers were recorded, got {tuple(value.shape)}; call "
+            f"`network.forget_layers()` if the model was changed"
         )
         raise ValueError(msg)
     if value.is_complex():
@@ -101,15 +121,16 @@ def maps_of(layer: Layer, value: Tensor) -> Tensor:
             f"magnitude or real part"
         )
         raise TypeError(msg)
-    one = value[0].dequantize() if value.is_quantized else value[0]
+    value = value.dequantize() if value.is_quantized else value
     if layer.layout == "maps":
-        return one
+        return value
     if layer.layout == "maps_last":
-        return one.permute(2, 0, 1)
+        return value.permute(0, 3, 1, 2)
     if layer.layout == "signal":
-        return one[:, None]
+        return value[:, :, None]
     if layer.layout == "vector":
-        return one[:, None, None]
-    rows, cols = layer.grid or (1, len(one))
+        return value[:, :, None, None]
+    rows, cols = layer.grid or (1, value.shape[1])
     start = layer.prefix_tokens if layer.grid else 0
-    return one[start : start + rows * cols].reshape(rows, cols, -1).permute(2, 0, 1)
+    grid = value[:, start : start + rows * cols]
+    return grid.unflatten(1, (rows, cols)).permute(0, 3, 1, 2)

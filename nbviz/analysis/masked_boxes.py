@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nbviz.analysis.layers import Layer
-from nbviz.analysis.map_layout import expect_drawable
+from nbviz.analysis.map_layout import batch_maps
 from nbviz.analysis.receptive_field import Box
 from nbviz.model_input import logits_of
 
@@ -210,17 +210,5 @@ def place_sums(layer: Layer, value: Tensor) -> Tensor:
     -------
     Tensor, shape (N, channels), of at least single precision.
     """
-    expect_drawable(layer)
-    value = value.dequantize() if value.is_quantized else value
-    value = value.detach().to(torch.promote_types(value.dtype, torch.float32))
-    if layer.layout == "maps":
-        return value.sum((2, 3))
-    if layer.layout == "maps_last":
-        return value.sum((1, 2))
-    if layer.layout == "signal":
-        return value.sum(2)
-    if layer.layout == "vector":
-        return value.clone()
-    start = layer.prefix_tokens if layer.grid else 0
-    count = layer.grid[0] * layer.grid[1] if layer.grid else value.shape[1]
-    return value[:, start : start + count].sum(1)
+    maps = batch_maps(layer, value.detach())
+    return maps.to(torch.promote_types(maps.dtype, torch.float32)).sum((2, 3))

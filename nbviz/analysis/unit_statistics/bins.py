@@ -1,0 +1,122 @@
+"""Bins for values whose range nobody knows beforehand: eight to the octave on both sides of zero.
+
+Every histogram has the same bins, so two are merged by adding their counts. Zero has a bin of its
+own, since a rectified unit answers most images with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BINS", "EDGES", "bin_of", "quantile", "share_above"]
+
+_PER_OCTAVE = 8
+_LOWEST, _HIGHEST = -12, 12
+#: Bins on one side of zero; one lies below the lowest power of two, one above the highest.
+_SIDE = _PER_OCTAVE * (_HIGHEST - _LOWEST) + 2
+_ZERO = _SIDE
+#: Number of bins.
+BINS = 2 * _SIDE + 1
+
+
+def _edges() -> NDArray[np.float64]:
+    octaves = 2.0 ** np.arange(_LOWEST, _HIGHEST)
+    steps = 1 + np.arange(_PER_OCTAVE) / _PER_OCTAVE
+    positive = [*np.outer(octaves, steps).ravel(), 2.0**_HIGHEST, np.inf]
+    return np.array([*(-value for value in reversed(positive)), 0.0, 0.0, *positive])
+
+
+#: float64, shape (BINS + 1,): bin `b` spans ``EDGES[b]`` to ``EDGES[b + 1]``. Of two neighbouring
+#: bins the one farther from zero has the edge between them; zero's own bin has no width.
+EDGES = _edges()
+
+_SHIFT = 20  # of a float32's 23 bits behind the point, three tell the bin within the octave
+_OFFSET = (127 + _LOWEST) * _PER_OCTAVE - 1
+
+
+def bin_of(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """The bin of each value, from 0 to `BINS` - 1.
+
+    Parameters
+    ----------
+    values : ndarray, float32, any shape
+        Finite.
+
+    Examples
+    --------
+    >>> found = bin_of(np.array([-0.3, 0.0, 0.3], np.float32))
+    >>> EDGES[found].tolist(), EDGES[found + 1].tolist()
+    ([-0.3125, 0.0, 0.28125], [-0.28125, 0.0, 0.3125])
+    """
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32)
+    size = bits & 0x7FFFFFFF
+    step = np.clip((size >> _SHIFT) - _OFFSET, 0, _SIDE - 1) + 1
+    step[size == 0] = 0
+    found: NDArray[np.int32] = np.where(bits < 0, _ZERO - step, _ZERO + step).astype(np.int32)
+    return found
+
+
+def quantile(counts: NDArray[np.int64], q: float) -> NDArray[np.float64]:
+    """The value below which a share `q` of what was counted lies, a row of `counts` each.
+
+    Within a bin values are taken as spread evenly, so the error is at most the width of a bin (an
+    eighth to a sixteenth of the value); beyond the outermost edges that edge is given.
+
+    Parameters
+    ----------
+    counts : ndarray, int64, shape (..., BINS)
+    q : float
+        0 to 1.
+
+    Returns
+    -------
+    ndarray, float64, shape (...)
+        NaN where nothing was counted.
+    """
+    total = counts.sum(-1)
+    rank = q * total
+    reached = np.cumsum(counts, -1)
+    found = np.minimum((reached < rank[..., None]).sum(-1), BINS - 1)
+    # q = 0 must not fall into an empty bin ahead of the first value
+    found = np.maximum(found, (reached == 0).sum(-1).clip(max=BINS - 1))
+    inside = np.take_along_axis(counts, found[..., None], -1)[..., 0]
+    before = np.take_along_axis(reached, found[..., None], -1)[..., 0] - inside
+    share = (rank - before) / np.maximum(inside, 1)
+    low, high = _span(found)
+    result = np.where(share >= 1, high, low + (high - low) * np.clip(share, 0, 1))
+    return np.where(total == 0, np.nan, result)
+
+
+def share_above(counts: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The share of what was counted that is larger than a value, a row of `counts` each.
+
+    Parameters
+    ----------
+    counts : ndarray, int64, shape (..., BINS)
+    values : ndarray, float32, shape (...)
+
+    Returns
+    -------
+    ndarray, float64, shape (...)
+        NaN where nothing was counted or the value is not finite.
+    """
+    finite = np.isfinite(values)
+    known = np.where(finite, values, np.float32(0))
+    found = bin_of(known)
+    above = (
+        counts.sum(-1)
+        - np.take_along_axis(np.cumsum(counts, -1), found[..., None].astype(np.int64), -1)[..., 0]
+    )
+    inside = np.take_along_axis(counts, found[..., None].astype(np.int64), -1)[..., 0]
+    low, high = _span(found)
+    width = np.where(high > low, high - low, 1.0)
+    part = np.where(high > low, np.clip((high - known) / width, 0, 1), 0.0)
+    total = counts.sum(-1)
+    share = (above + inside * part) / np.maximum(total, 1)
+    return np.where((total == 0) | ~finite, np.nan, share)
+
+
+def _span(found: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    limit = 2.0**_HIGHEST
+    return np.clip(EDGES[found], -limit, limit), np.clip(EDGES[found + 1], -limit, limit)
