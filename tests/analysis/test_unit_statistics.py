@@ -380,12 +380,12 @@ def test_every_float_lies_in_its_bin():
     found = bins.bin_of(values)
     for value, number in zip(values.astype(np.float64), found, strict=True):
         low, high = bins.EDGES[number], bins.EDGES[number + 1]
-        if value > 0:
-            assert low <= value < high
-        elif value < 0:
-            assert low < value <= high
-        else:
+        if abs(value) < 2.0**-126:  # what processors may take as zero
             assert low == high == 0
+        elif value > 0:
+            assert low <= value < high
+        else:
+            assert low < value <= high
     assert found.min() == 0
     assert found.max() == bins.BINS - 1
 
@@ -421,7 +421,7 @@ def test_the_model_is_left_as_it_was():
 
 def test_bad_input_says_what_to_do():
     network = network_of("convolutional")
-    with pytest.raises(KeyError, match="expected one of 9 layer names, got '33'"):
+    with pytest.raises(KeyError, match=r"expected one of \d+ layer names, got '33'"):
         resolve_layers(network, ["33"])
     data_pass = DataPass(network, PassSettings(("3",)))
     with pytest.raises(ValueError, match="ascending"):

@@ -31,17 +31,30 @@ def _edges() -> NDArray[np.float64]:
 #: bins the one farther from zero has the edge between them; zero's own bin has no width.
 EDGES = _edges()
 
-_SHIFT = 20  # of a float32's 23 bits behind the point, three tell the bin within the octave
-_OFFSET = (127 + _LOWEST) * _PER_OCTAVE - 1
+#: Of a float32 sign, exponent and the first three bits behind the point tell the bin.
+_SHIFT = 20
+
+
+def _table() -> NDArray[np.int32]:
+    head = np.arange(2 ** (32 - _SHIFT))
+    size = head & 0x7FF
+    step = np.clip(size - (127 + _LOWEST) * _PER_OCTAVE + 1, 0, _SIDE - 1) + 1
+    step[size < _PER_OCTAVE] = 0  # too small for the format, which processors take as zero
+    found = np.where(head > 0x7FF, _ZERO - step, _ZERO + step)
+    found[size >= 255 * _PER_OCTAVE] = BINS
+    table: NDArray[np.int32] = found.astype(np.int32)
+    return table
+
+
+_BIN_OF_HEAD = _table()
 
 
 def bin_of(values: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The bin of each value, from 0 to `BINS` - 1.
+    """The bin of each value, from 0 to `BINS` - 1; `BINS` for what is not finite.
 
     Parameters
     ----------
     values : ndarray, float32, any shape
-        Finite.
 
     Examples
     --------
@@ -49,11 +62,8 @@ def bin_of(values: NDArray[np.float32]) -> NDArray[np.int32]:
     >>> EDGES[found].tolist(), EDGES[found + 1].tolist()
     ([-0.3125, 0.0, 0.28125], [-0.28125, 0.0, 0.3125])
     """
-    bits = np.ascontiguousarray(values, np.float32).view(np.int32)
-    size = bits & 0x7FFFFFFF
-    step = np.clip((size >> _SHIFT) - _OFFSET, 0, _SIDE - 1) + 1
-    step[size == 0] = 0
-    found: NDArray[np.int32] = np.where(bits < 0, _ZERO - step, _ZERO + step).astype(np.int32)
+    heads = np.ascontiguousarray(values, np.float32).view(np.uint32) >> np.uint32(_SHIFT)
+    found: NDArray[np.int32] = _BIN_OF_HEAD.take(heads)
     return found
 
 

@@ -59,8 +59,8 @@ class LayerPass:
         self._top = Ranked.none(channels, settings.top_k)
         self._bottom = Ranked.none(channels, settings.bottom_k)
         self._sample = Ranked.none(channels)
-        self._peak_counts = np.zeros((channels, BINS), np.int64)
-        self._place_counts = np.zeros((channels, BINS), np.int64)
+        self._peak_counts = np.zeros((channels, BINS + 1), np.int64)
+        self._place_counts = np.zeros((channels, BINS + 1), np.int64)
         self._mean_sum = np.zeros((channels, 3), np.int64)
         self._square_sum = np.zeros((channels, 3), np.int64)
         self._nonfinite = np.zeros(channels, np.int64)
@@ -186,20 +186,43 @@ class LayerPass:
         self, images: NDArray[np.int64], value: NDArray[np.float32], place: NDArray[np.int64]
     ) -> None:
         settings, channels = self._settings, value.shape[2]
-        each = np.repeat(images, settings.per_image)
-        top = self._ranked(
-            value.reshape(-1, channels), place.reshape(-1, channels), each, settings.top_k
-        )
-        self._top = self._top.merged(top, settings.top_k, "strongest")
         peak, where = value[:, 0], place[:, 0]
-        bottom = self._ranked(peak, where, images, settings.bottom_k, weakest=True)
-        self._bottom = self._bottom.merged(bottom, settings.bottom_k, "weakest")
+        each = np.repeat(images, settings.per_image)
+        every, everywhere = value.reshape(-1, channels), place.reshape(-1, channels)
+        self._top = self._entered(self._top, every, everywhere, each)
+        self._bottom = self._entered(self._bottom, peak, where, images, weakest=True)
         drawn = self._drawn(hashed(images))
         if drawn.any():
             numbers = np.broadcast_to(images[drawn], (channels, int(drawn.sum())))
-            entries = self._entries(peak[drawn].T, numbers, where[drawn].T)
+            at = np.maximum(where[drawn].T, 0)
+            entries = Ranked(
+                np.ascontiguousarray(peak[drawn].T),
+                np.ascontiguousarray(numbers),
+                (at // self._cols).astype(np.int32),
+                (at % self._cols).astype(np.int32),
+            )
             self._sample = self._sample.joined(entries).drawn(settings.samples)
         self._set_limits()
+
+    def _entered(
+        self,
+        ranked: Ranked,
+        value: NDArray[np.float32],
+        place: NDArray[np.int64],
+        images: NDArray[np.int64],
+        *,
+        weakest: bool = False,
+    ) -> Ranked:
+        """`ranked` with what of (entries, channels) ranks before its last, of later images."""
+        last = _limit(ranked, np.inf if weakest else -np.inf)
+        beats = value < last if weakest else value > last  # NaN does neither
+        entry, channel = np.nonzero(beats & (place >= 0))
+        if not len(entry):
+            return ranked
+        at = place[entry, channel]
+        row, col = (at // self._cols).astype(np.int32), (at % self._cols).astype(np.int32)
+        arrays = (value[entry, channel], images[entry], row, col)
+        return ranked.entered(channel, arrays, weakest=weakest)
 
     def statistics(self) -> UnitStatistics:
         """The statistics of all images kept so far."""
@@ -210,8 +233,8 @@ class LayerPass:
             top=self._top,
             bottom=self._bottom,
             sample=self._sample,
-            peak_counts=self._peak_counts,
-            place_counts=self._place_counts,
+            peak_counts=self._peak_counts[:, :BINS].copy(),
+            place_counts=self._place_counts[:, :BINS].copy(),
             mean_sum=self._mean_sum,
             square_sum=self._square_sum,
             nonfinite=self._nonfinite,
@@ -219,43 +242,6 @@ class LayerPass:
             class_images=self._classes.images,
             class_sum=self._classes.sums,
         )
-
-    def _ranked(
-        self,
-        value: NDArray[np.float32],
-        place: NDArray[np.int64],
-        images: NDArray[np.int64],
-        count: int,
-        *,
-        weakest: bool = False,
-    ) -> Ranked:
-        """The `count` first of each column of `value` whose place is known, in order."""
-        # A float's bits, made to sort as it does, with the number of the entry below them: no two
-        # are equal, and of equal activations the earlier comes first.
-        key = np.ascontiguousarray((-value if weakest else value).T) + np.float32(0)
-        bits = key.view(np.int32).astype(np.int64)
-        ordered = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits) << 31
-        ordered += len(value) - 1 - np.arange(len(value))
-        known = (place.T >= 0) & ~np.isnan(key)
-        ordered[~known] = np.iinfo(np.int64).min
-        kept = min(count, len(value))
-        picked = torch.from_numpy(ordered).topk(kept, dim=1).indices.numpy()
-        known, at, number, taken = (
-            np.take_along_axis(array, picked, 1)
-            for array in (known, place.T, np.broadcast_to(images, place.T.shape), value.T)
-        )
-        found = self._entries(
-            np.where(known, taken, np.float32("nan")), np.where(known, number, -1), at
-        )
-        return found.joined(Ranked.none(len(known), count - kept))
-
-    def _entries(
-        self, value: NDArray[np.float32], image: NDArray[np.int64], place: NDArray[np.int64]
-    ) -> Ranked:
-        """Entries with row and column, from arrays (channels, entries)."""
-        at = np.maximum(place, 0)
-        row, col = (at // self._cols).astype(np.int32), (at % self._cols).astype(np.int32)
-        return Ranked(np.ascontiguousarray(value), np.ascontiguousarray(image), row, col)
 
 
 class _ClassSums:
@@ -327,7 +313,6 @@ def _summits(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _count(counts: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-    """Add to `counts` (channels, BINS) the values of each column, NaN apart."""
-    known = ~np.isnan(values)
-    slot = bin_of(np.where(known, values, np.float32(0))) + BINS * np.arange(values.shape[1])
-    np.add.at(counts.reshape(-1), slot[known], 1)
+    """Add to `counts` (channels, BINS + 1) the values of each column; NaN goes into the last."""
+    slot = bin_of(values) + counts.shape[1] * np.arange(values.shape[1])
+    np.add.at(counts.reshape(-1), slot.reshape(-1), 1)

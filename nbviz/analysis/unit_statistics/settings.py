@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["PLACES", "ImageNumbers", "PassSettings", "hashed"]
 
 #: Places of every map whose activations are counted, an image.
-PLACES = 4
+PLACES = 2
 
 
 @dataclass(frozen=True)

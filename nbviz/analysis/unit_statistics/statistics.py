@@ -129,8 +129,8 @@ class UnitStatistics:
         return UnitStatistics(
             settings=mine,
             images=self.images + other.images,
-            top=self.top.merged(other.top, mine.top_k, "strongest"),
-            bottom=self.bottom.merged(other.bottom, mine.bottom_k, "weakest"),
+            top=self.top.merged(other.top),
+            bottom=self.bottom.merged(other.bottom, weakest=True),
             sample=self.sample.joined(other.sample).drawn(mine.samples),
             peak_counts=self.peak_counts + other.peak_counts,
             place_counts=self.place_counts + other.place_counts,
