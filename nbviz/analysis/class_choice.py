@@ -1,9 +1,10 @@
-"""A class of a network by its number or name, and names near to what was typed."""
+"""A class by its number or name, classes by words, and names near to what was typed."""
 
 from __future__ import annotations
 
 import difflib
 import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from nbviz.network import Network
 
-__all__ = ["ClassFound", "choose_class", "nearest_classes"]
+__all__ = ["ClassFound", "choose_class", "nearest_classes", "search_classes"]
 
 
 @dataclass(frozen=True)
@@ -151,3 +152,73 @@ def nearest_classes(
         near = difflib.get_close_matches(wanted, folded, n=count, cutoff=0.6)
         order |= {n: None for one in near for n, name in enumerate(folded) if name == one}
     return tuple(ClassFound(number, names[number]) for number in list(order)[:count])
+
+
+def search_classes(classes: Sequence[str] | None, text: str) -> tuple[int, ...]:
+    """The classes that a text asks for: "retriever", "fire truck, ambulance" or a number.
+
+    Each part between commas finds the classes whose name holds all of its words, in any case; a
+    class's whole name finds this class alone. A number that is in no name finds the class of that
+    number.
+
+    Parameters
+    ----------
+    classes : sequence of str or None
+        Names in the order of the classes.
+    text : str
+
+    Returns
+    -------
+    tuple of int
+        Class numbers, ascending.
+
+    Raises
+    ------
+    ValueError
+        If the text is empty, a part finds nothing (the nearest names are offered), or the names
+        are not known.
+
+    Examples
+    --------
+    >>> names = ["golden retriever", "tabby cat", "Labrador retriever", "wild cat"]
+    >>> search_classes(names, "Retriever"), search_classes(names, "cat wild, golden")
+    ((0, 2), (0, 3))
+    """
+    if not classes:
+        msg = (
+            f"expected a scan that knows the names of its classes, got none, so {text!r:.60} "
+            f"cannot be looked for; pass classes=[...] to the scan"
+        )
+        raise ValueError(msg)
+    names = [name.casefold() for name in classes]
+    whole = tuple(n for n, name in enumerate(names) if name == text.strip().casefold())
+    if whole:
+        return whole
+    parts = [part.split() for part in text.casefold().split(",") if part.strip()]
+    if not parts:
+        msg = "expected words of class names, got an empty text; type a part of a name"
+        raise ValueError(msg)
+    found: set[int] = set()
+    for words in parts:
+        here = {n for n, name in enumerate(names) if all(word in name for word in words)}
+        number = words[0] if len(words) == 1 and words[0].isdecimal() else ""
+        if not here and number and int(number) < len(names):
+            here = {int(number)}
+        if not here:
+            raise ValueError(_not_found(classes, " ".join(words)))
+        found |= here
+    return tuple(sorted(found))
+
+
+def _not_found(classes: Sequence[str], text: str) -> str:
+    near = dict.fromkeys(one.name for one in nearest_classes(classes, text, count=3))
+    names_of: dict[str, list[str]] = {}
+    for name in classes:
+        for word in re.findall(r"\w+", name.casefold()):
+            names_of.setdefault(word, []).append(name)
+    for word in text.split():
+        for close in difflib.get_close_matches(word, names_of, n=3, cutoff=0.7):
+            near |= dict.fromkeys(names_of[close])
+    offered = ", ".join(repr(name) for name in list(near)[:3])
+    advice = f"did you mean {offered}?" if near else "type a part of a class's name"
+    return f"expected words of one of {len(classes)} class names, got {text!r:.60}; {advice}"

@@ -133,4 +133,4 @@ def batch_maps(layer: Layer, value: Tensor) -> Tensor:
     rows, cols = layer.grid or (1, value.shape[1])
     start = layer.prefix_tokens if layer.grid else 0
     grid = value[:, start : start + rows * cols]
-    return grid.unflatten(1, (rows, cols)).permute(0, 3, 1, 2)
+    return grid.reshape(len(value), rows, cols, -1).permute(0, 3, 1, 2)

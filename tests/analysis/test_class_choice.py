@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nbviz.analysis.class_choice import choose_class, nearest_classes
+from nbviz.analysis.class_choice import choose_class, nearest_classes, search_classes
 from nbviz.network import Network
 
 NAMES = ["tench, Tinca tinca", "crane", "Newfoundland", "crane", "7", "tabby cat"]
@@ -72,3 +72,56 @@ def test_a_search_puts_the_likeliest_first():
     assert nearest_classes(names, "  ") == ()
     assert nearest_classes(None, "cat") == ()
     assert nearest_classes(names, "egyptain cat")[0].name == "Egyptian cat"
+
+
+DOGS = [
+    "golden retriever",
+    "tabby cat",
+    "Labrador retriever",
+    "wild cat",
+    "7",
+    "dog, hot dog",
+    "wild",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("RETRIEVER", (0, 2)),
+        ("cat", (1, 3)),
+        ("cat wild", (3,)),
+        ("  tabby,  labrador ", (1, 2)),
+        ("dog, hot dog", (5,)),
+        ("Wild ", (6,)),  # a whole name, not what holds it
+        ("7", (4,)),
+        ("2", (2,)),
+        ("2, tabby", (1, 2)),
+        (", cat,", (1, 3)),
+        ("a", (1, 2, 3)),
+    ],
+)
+def test_words_find_all_classes_that_hold_them(text, numbers):
+    assert search_classes(DOGS, text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("retreiver", "did you mean 'golden retriever', 'Labrador retriever'"),
+        ("tabby dog", "got 'tabby dog'; did you mean"),
+        ("cat, zzzzz", "one of 7 class names, got 'zzzzz'; type a part of a class's name"),
+        ("99", "got '99'; type a part"),
+        (" , ", "got an empty text"),
+        ("", "got an empty text"),
+    ],
+)
+def test_words_that_are_in_no_name_are_told(text, message):
+    with pytest.raises(ValueError, match=message):
+        search_classes(DOGS, text)
+
+
+@pytest.mark.parametrize("names", [None, []])
+def test_words_need_names(names):
+    with pytest.raises(ValueError, match="the names of its classes, got none"):
+        search_classes(names, "dog")

@@ -64,7 +64,7 @@ class Ranked:
         *,
         weakest: bool = False,
     ) -> Ranked:
-        """This, with entries that come later: of equal activations they stand behind.
+        """These, with entries that come later: of equal activations they stand behind.
 
         Parameters
         ----------
