@@ -2,19 +2,24 @@
 
 from nbviz import demos
 from nbviz.network import Network
+from nbviz.scanning import Scan, scan
 from nbviz.widgets.activation_browser import ActivationBrowser
 from nbviz.widgets.filter_grid import FilterGrid
 from nbviz.widgets.linking import link
 from nbviz.widgets.occlusion_probe import OcclusionProbe
+from nbviz.widgets.top_patches import TopPatches
 
 __all__ = [
     "ActivationBrowser",
     "FilterGrid",
     "Network",
     "OcclusionProbe",
+    "Scan",
+    "TopPatches",
     "__version__",
     "demos",
     "link",
+    "scan",
 ]
 
 __version__ = "0.1.0"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -332,3 +333,57 @@ def transformed(result: Any) -> Tensor:
         )
         raise TypeError(msg)
     return result
+
+
+def batch_of_one(values: Tensor) -> Tensor:
+    """Give a float image (C, H, W) or (1, C, H, W) as a batch (1, C, H, W).
+
+    Raises
+    ------
+    ValueError
+        If the shape is none of these.
+    """
+    batch = values[None] if values.ndim == 3 else values
+    if batch.ndim != 4 or batch.shape[0] != 1:
+        msg = (
+            f"expected one image of shape (channels, height, width) or (1, channels, height, "
+            f"width), got {tuple(values.shape)}; pass images of a batch one by one"
+        )
+        raise ValueError(msg)
+    return batch.detach()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Makes a model's input from one image; see `Network.prepare`.
+
+    Attributes
+    ----------
+    transform : callable or None
+        The network's transform.
+    channels : int or None
+        Of the model's input; None where only the transform knows.
+    shape : tuple of int or None
+        (C, H, W) of the model's input, for a network without transform.
+    config : dict
+        What a timm model says of its input.
+    dtype : torch.dtype
+        Of the result.
+    """
+
+    transform: Any
+    channels: int | None
+    shape: tuple[int, ...] | None
+    config: dict[str, Any]
+    dtype: torch.dtype
+
+    def __call__(self, image: Any) -> Tensor:
+        """The input (1, C, H, W) on the CPU, or where a float tensor lies."""
+        if isinstance(image, Tensor) and image.is_floating_point():
+            return batch_of_one(image).to(self.dtype)
+        picture = picture_with_channels(as_picture(image), self.channels)
+        if self.transform is not None:
+            values = transformed(self.transform(picture))
+        else:
+            values = plain_input(picture, self.shape or (), self.config)
+        return batch_of_one(values).to(self.dtype)

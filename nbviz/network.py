@@ -185,12 +185,15 @@ class Network:
         """The re-entrant lock to hold while using the model; one for all networks over a model."""
         return state_of(self.model).lock
 
-    def undisturbed(self, *, grad: bool = False) -> AbstractContextManager[None]:
+    def undisturbed(
+        self, *, grad: bool = False, generators: bool = True
+    ) -> AbstractContextManager[None]:
         """Hold the lock and set evaluation mode; everything is put back afterwards.
 
-        See `nbviz.undisturbed.undisturbed` for what is restored. With `grad`, autograd stays on.
+        See `nbviz.undisturbed.undisturbed` for what is restored. With `grad`, autograd stays on;
+        without `generators`, the random states are not restored.
         """
-        return undisturbed(self.model, grad=grad)
+        return undisturbed(self.model, grad=grad, generators=generators)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -248,26 +251,32 @@ class Network:
             If the shape is none of these.
         """
         if isinstance(image, Tensor) and image.is_floating_point():
-            values = image
+            batch = model_input.batch_of_one(image)
         else:
-            picture = model_input.as_picture(image)
-            channels = model_input.input_channels(self.model)
-            if channels is None and (self._given_shape or self.transform is None):
-                channels = self.input_shape[0]
-            picture = model_input.picture_with_channels(picture, channels)
-            if self.transform is not None:
-                values = model_input.transformed(self.transform(picture))
-            else:
-                config = model_input.timm_config(self.model)
-                values = model_input.plain_input(picture, self.input_shape, config)
-        batch = values[None] if values.ndim == 3 else values
-        if batch.ndim != 4 or batch.shape[0] != 1:
-            msg = (
-                f"expected one image of shape (channels, height, width) or (1, channels, height, "
-                f"width), got {tuple(values.shape)}; pass images of a batch one by one"
-            )
-            raise ValueError(msg)
-        return batch.detach().to(device=self.device, dtype=self.dtype)
+            batch = self.preparation()(image)
+        return batch.to(device=self.device, dtype=self.dtype)
+
+    def preparation(self) -> model_input.Preparation:
+        """Give what `prepare` does, without the model: for other threads and processes.
+
+        Its result stays on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If there is no transform, and no input shape is known.
+        """
+        channels, shape = model_input.input_channels(self.model), None
+        if self.transform is None or (channels is None and self._given_shape):
+            shape = self.input_shape
+            channels = shape[0] if channels is None else channels
+        return model_input.Preparation(
+            transform=self.transform,
+            channels=channels,
+            shape=shape,
+            config=dict(model_input.timm_config(self.model)),
+            dtype=self.dtype,
+        )
 
     def __call__(self, batch: Any) -> Tensor:
         """Give the logits for a batch of prepared inputs; the model is left as it was.

@@ -60,7 +60,7 @@ def state_of(model: nn.Module) -> ModelState:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, *, grad: bool = False) -> Iterator[None]:
+def undisturbed(model: nn.Module, *, grad: bool = False, generators: bool = True) -> Iterator[None]:
     """Run `model` in evaluation mode, and leave it as it was.
 
     Restored afterwards, whatever happens inside: the training flag of every submodule,
@@ -78,6 +78,9 @@ def undisturbed(model: nn.Module, *, grad: bool = False) -> Iterator[None]:
     grad : bool
         Leave autograd on inside (take gradients by `torch.autograd.grad`, which writes to no
         `.grad`).
+    generators : bool
+        Restore the random states, too. Without, another thread may draw from them meanwhile (a
+        data set that seeds them for every item); whoever says so restores them himself.
 
     Examples
     --------
@@ -96,15 +99,15 @@ def undisturbed(model: nn.Module, *, grad: bool = False) -> Iterator[None]:
                 with torch.set_grad_enabled(grad):
                     yield
             else:
-                with _restored(model), torch.set_grad_enabled(grad):
+                with _restored(model, generators), torch.set_grad_enabled(grad):
                     yield
         finally:
             state.depth -= 1
 
 
 @contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
-    snapshot = _Snapshot(model)
+def _restored(model: nn.Module, generators: bool) -> Iterator[None]:
+    snapshot = _Snapshot(model, generators)
     try:
         snapshot.switch_to_evaluation()
         yield
@@ -135,7 +138,7 @@ class _Snapshot:
     which the interpreter goes through without a step of Python per entry.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, generators: bool) -> None:
         self._modules = modules_of(model)
         attributes = list(map(vars, self._modules))
         self._attributes = _Attributes(attributes)
@@ -147,7 +150,7 @@ class _Snapshot:
         self._parameters = [p for parameters in own for p in parameters if p is not None]
         self._requires_grad = [p.requires_grad for p in self._parameters]
         self._buffers = _Buffers(self._modules)
-        self._random = RandomState(model, self._modules)
+        self._random = RandomState(model, self._modules) if generators else None
         self._dtype = torch.get_default_dtype()
         self._grad_enabled = torch.is_grad_enabled()
 
@@ -172,7 +175,8 @@ class _Snapshot:
                 if parameter.requires_grad != flag:
                     parameter.requires_grad_(flag)
         self._buffers.restore()
-        self._random.restore()
+        if self._random is not None:
+            self._random.restore()
 
 
 def _same(these: Iterable[Any], those: Iterable[Any]) -> bool:

@@ -36,6 +36,8 @@ ALLOWED = {
         "picture_set",
         "picture_files",
         "weights_hash",
+        "model_input",
+        "undisturbed",
     },
     "widgets": {"widgets", "scanning", "analysis", "network", "picture_set", "picture_files"},
     "demos": {"demos", "network"},

@@ -177,7 +177,7 @@ describe("what is told of a channel", () => {
     const overview = overviewOf();
     expect(factsOf(overview, 0, "index", ["cat", "dog"])).toEqual(["peak 5.00", "0.40 for dog"]);
     expect(factsOf(overview, 0, "sparsity", ["cat", "dog"])).toEqual(["peak 5.00", "25 % zeros"]);
-    expect(factsOf(overview, 1, "index", [])).toEqual(["peak 0.0", "100 % zeros"]);
+    expect(factsOf(overview, 1, "index", [])).toEqual(["peak 0", "100 % zeros"]);
     expect(factsOf(overview, 2, "index", [])[1]).toMatch(/NaN/);
   });
 
@@ -219,6 +219,8 @@ describe("figures", () => {
     expect(decimalsFor([0.0123])).toBe(4);
     expect(decimalsFor([1234])).toBe(0);
     expect(decimalsFor([0, Number.NaN])).toBe(1);
+    expect([0, 0.3, 0.0123].map((value) => figure(value, 1))).toEqual(["0", "0.3", "0.01"]);
+    expect(figure(0.000034, 4)).toBe("3.4e−5");
     expect(figure(-1.25, 1)).toMatch(/^−1\.[23]$/);
     expect(figure(Number.NaN, 2)).toBe("–");
     expect(figure(-Infinity, 2)).toBe("−∞");

@@ -142,7 +142,7 @@ export class Answering {
       element("span", { class: "hit-layer" }, layer),
       element("strong", {}, String(channel)),
       element("span", {}, figure(value, decimalsFor([value]))),
-      element("span", { class: "soft" }, `top ${percent(share)}`),
+      element("span", { class: "soft" }, share > 0 ? `top ${percent(share)}` : "none above"),
     );
     line.title = `Open channel ${channel} of ${layer}`;
     line.addEventListener("click", () => this.#actions.open(layer, channel, unit));

@@ -39,6 +39,8 @@ interface Opened {
   bitmaps: (ImageBitmap | null)[];
 }
 
+/** Classes that are told apart of the strongest patches, the most frequent. */
+const SHARES = 8;
 const NAMES = { top: "Strongest", middle: "About the median", bottom: "Weakest" };
 
 export class ChannelPanel {
@@ -199,12 +201,13 @@ function sameChannel(a: OpenedState, b: OpenedState): boolean {
 
 function sharesTable(shares: ClassShare[], purity: OpenedState["purity"]): HTMLElement {
   const pure = Number(purity ?? Number.NaN);
+  const more = shares.length - SHARES;
   const text = Number.isFinite(pure) ? `Classes of the strongest: purity ${percent(pure)}` : "";
   return element(
     "table",
     {},
     element("caption", {}, text || "Classes of the strongest"),
-    ...shares.map(({ number, name, share, count }) => {
+    ...shares.slice(0, SHARES).map(({ number, name, share, count }) => {
       const bar = element("span", { class: "fill" });
       bar.style.width = `${Math.max(0, Math.min(100, 100 * share))}%`;
       const head = element("th", { scope: "row" }, className([name], name ? 0 : number));
@@ -218,6 +221,9 @@ function sharesTable(shares: ClassShare[], purity: OpenedState["purity"]): HTMLE
         element("td", { class: "percent" }, `${count} · ${percent(share)}`),
       );
     }),
+    ...(more > 0
+      ? [element("tr", {}, element("td", { class: "soft", colspan: "3" }, `and ${more} more`))]
+      : []),
   );
 }
 

@@ -89,6 +89,7 @@ export class ImageStage {
       this.#caption,
       this.#over,
       this.#legend,
+      element("p", { class: "soft" }, "Your box (dashed), in pixels: drag one on the image."),
       element(
         "div",
         { class: "box-numbers", role: "group", "aria-label": "Box in pixels" },
@@ -319,7 +320,9 @@ function captionOf(state: ImageState, { classes, outputs }: Names): string {
   const value = Number(state.value ?? Number.NaN);
   if (Number.isFinite(value)) {
     const where =
-      state.place.length === 2 ? ` in row ${state.place[0]}, column ${state.place[1]}` : "";
+      state.place.length === 2
+        ? ` in row ${state.place[0]}, column ${state.place[1]}, which sees the frame`
+        : "";
     parts.push(`${figure(value, decimalsFor([value]))}${where}`);
   }
   return parts.join(" · ");

@@ -132,14 +132,22 @@ export function className(classes: string[], number: number): string {
 export function decimalsFor(values: Iterable<number>): number {
   let most = 0;
   for (const value of values) if (Number.isFinite(value)) most = Math.max(most, Math.abs(value));
-  return most === 0 ? 1 : Math.min(5, Math.max(0, 2 - Math.floor(Math.log10(most))));
+  return most === 0 ? 1 : Math.min(4, Math.max(0, 2 - Math.floor(Math.log10(most))));
 }
 
 export function figure(value: number, decimals: number): string {
   if (Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const large = Math.abs(value) >= 1e5;
-  return (large ? value.toExponential(1) : value.toFixed(decimals)).replace("-", "−");
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  // What would show as zero, or too wide to stand below a patch, is told in another way.
+  const shown =
+    size >= 1e5 || size < 0.001
+      ? value.toExponential(1)
+      : size < 0.5 * 10 ** -decimals
+        ? String(Number(value.toPrecision(1)))
+        : value.toFixed(decimals);
+  return shown.replaceAll("-", "−");
 }
 
 export function percent(share: number): string {

@@ -186,12 +186,22 @@ def _peak_of(layer: Layer, value: Tensor, box: Box | None) -> _Peaks:
     return _Peaks(peak, row + units.top, col + units.left)
 
 
+def _below(value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The next number below, so that images which answer just as much count as above it.
+
+    Below zero, which most channels answer to most images, none too small for the format to hold in
+    full: statistics take such for zero.
+    """
+    tiny = np.finfo(np.float32).smallest_normal
+    below = np.nextafter(value, np.float32(-np.inf))
+    return np.where(abs(value) <= tiny, -tiny, below).astype(np.float32)
+
+
 def _rare(name: str, peaks: _Peaks, statistics: PeakShares, quantile: float) -> list[Answer]:
     known = np.isfinite(peaks.value)
     value = np.where(known, peaks.value, np.float32(0))
     share = np.asarray(statistics.peak_share_above(value))
-    # The next number below counts the images that answer just as much: zero, for most channels.
-    reached = np.asarray(statistics.peak_share_above(np.nextafter(value, np.float32(-np.inf))))
+    reached = np.asarray(statistics.peak_share_above(_below(value)))
     most = 1 - quantile + _ROUNDING
     rare = known & (share <= most) & (reached <= most)
     return [

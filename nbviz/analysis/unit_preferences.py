@@ -74,7 +74,7 @@ class _Statistics(Protocol):
     @property
     def classes(self) -> NDArray[np.int64]: ...
     @property
-    def class_means(self) -> NDArray[np.float64]: ...
+    def class_peaks(self) -> NDArray[np.float64]: ...
     def peak_quantile(self, q: float, /) -> NDArray[np.float64]: ...
 
 
@@ -130,7 +130,7 @@ def preferences(
     Parameters
     ----------
     statistics : UnitStatistics
-        Of the layer: `top` (k places a channel), `classes` and `class_means` are read.
+        Of the layer: `top` (k places a channel), `classes` and `class_peaks` are read.
     images : ImageRows
         `index` (ascending), `label` and `features` are read.
     layer : Layer, optional
@@ -151,24 +151,24 @@ def preferences(
     >>> from types import SimpleNamespace as Record
     >>> place = np.zeros((1, 3), np.int32)
     >>> top = Record(image=np.array([[4, 2, -1]]), value=np.ones((1, 3)), row=place, col=place)
-    >>> statistics = Record(top=top, classes=np.arange(2), class_means=np.array([[3.0], [1.0]]))
+    >>> statistics = Record(top=top, classes=np.arange(2), class_peaks=np.array([[3.0], [1.0]]))
     >>> features = np.array([[1, 0], [0, 2]], np.float32)
     >>> images = Record(index=np.array([2, 4]), label=np.array([0, 0]), features=features)
     >>> found = preferences(statistics, images)
     >>> found.best.tolist(), found.selectivity.tolist(), found.diversity.tolist()
     ([0], [0.5], [1.0])
     """
-    at = positions_of(images.index, statistics.top.image)
+    there = (statistics.top.image >= 0) & (statistics.top.value != 0)  # zero is no excitation
+    at = np.where(there, positions_of(images.index, statistics.top.image), -1)
     known = at >= 0
     if len(images.label):
         labels = np.where(known, np.asarray(images.label)[at], -1).astype(np.int32)
     else:
         labels = np.full(at.shape, -1, np.int32)
-    best, index = selectivity(statistics.class_means, statistics.classes, classes)
+    best, index = selectivity(statistics.class_peaks, statistics.classes, classes)
     alike = similarities(images.features, at)
     flags = false_friends(labels, alike)
     if layer is not None and layer.receptive_field is not None:
-        there = statistics.top.image >= 0
         row = np.where(there, statistics.top.row, -1)
         flags |= SEES_PADDING * sees_padding(layer, row, statistics.top.col).astype(np.uint8)
     return ChannelPreferences(
@@ -218,8 +218,8 @@ def selectivity(
     The class selectivity index of Morcos et al. (2018), "On the importance of single directions for
     generalization", sec. 2.3: ``(a - b) / (a + b)`` with the largest class mean `a`, and `b` the
     mean over the means of all other classes. Each class counts alike, however many images it has.
-    The paper's activations are rectified; for means below zero the denominator is ``|a| + |b|``,
-    which is the same for others and keeps the index between -1 and 1.
+    The paper's activations are rectified; where a class mean lies below zero, all are counted from
+    the lowest, which keeps the index between -1 and 1.
 
     Parameters
     ----------
@@ -280,7 +280,8 @@ def selectivity(
             part = known[inside].sum(0)
             total = np.where(known[inside], means[inside], 0).sum(0)
             a, b = total / part, (sums - total) / (counts - part)
-        size = np.abs(a) + np.abs(b)
+        lowest = np.minimum(low.min(0), 0)
+        size = a + b - 2 * lowest
         index = np.where(size == 0, 0.0, (a - b) / size)
     flat = ~(high.max(0) > low.min(0)) | np.isneginf(peak)
     return np.where(flat, -1, best), index

@@ -10,6 +10,7 @@ from nbviz.analysis.activations import drawable
 from nbviz.analysis.colormaps import COLORMAPS
 from nbviz.widgets.base import Choice, nearest
 from nbviz.widgets.gathered_choices import GatheredChoices
+from nbviz.widgets.picture_view import PictureView
 
 NORMALISE = ("channel", "layer", "symmetric")
 SORTS = ("index", "peak", "mean", "sparsity", "difference", "class")
@@ -17,7 +18,7 @@ SORTS = ("index", "peak", "mean", "sparsity", "difference", "class")
 _MOST_PINS = 16
 
 
-class ActivationChoices(GatheredChoices):
+class ActivationChoices(PictureView, GatheredChoices):
     """The traits of an `ActivationBrowser`."""
 
     CHOICES = ("layer", "channel", "unit", "image", "compared", "show", "query", "pinned", "origin")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
-from nbviz.widgets.base import message_of
-from nbviz.widgets.picture_view import PictureView
+from nbviz.widgets.base import View, message_of
 
 
-class GatheredChoices(PictureView):
+class GatheredChoices(View):
     """Base of views whose choices depend on one another.
 
     A subclass names its choices in `CHOICES`, and brings in `_bring` what is shown in line with
@@ -22,6 +21,10 @@ class GatheredChoices(PictureView):
     _gathered: set[str] | None
     # Choices that changed while they are gathered; None while each is acted on. A subclass sets it
     # to an empty set before its traits are set, and to None when all is in place.
+
+    def _exclusive(self) -> AbstractContextManager[Any]:
+        """A re-entrant lock on what is chosen, and on what `_bring` works with."""
+        raise NotImplementedError
 
     def _bring(self, changed: set[str]) -> None:
         """Work out what depends on the choices that changed, and show it."""
@@ -56,7 +59,7 @@ class GatheredChoices(PictureView):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser set, all of it at once; a failure is said in the view."""
-        with self.network.lock:
+        with self._exclusive():
             before = self._choices()
             with self._gathering() as changed:
                 super().set_state(sync_data)
@@ -81,7 +84,7 @@ class GatheredChoices(PictureView):
     @contextmanager
     def _all_or_nothing(self, before: dict[str, Any]) -> Iterator[None]:
         """Act in the block; if any of it fails, all stays as it was and choices are `before`."""
-        with self.network.lock, self._gathering():
+        with self._exclusive(), self._gathering():
             held = self._held()
             try:
                 yield

@@ -13,6 +13,7 @@ from nbviz.widgets.base import Choice, nearest
 from nbviz.widgets.gathered_choices import GatheredChoices
 from nbviz.widgets.mask_states import MASK_SHAPES, checked_masks
 from nbviz.widgets.masked_picture import MaskedPicture
+from nbviz.widgets.picture_view import PictureView
 
 FILLS = ("mean", "grey", "black", "colour", "blur", "noise", "picture")
 SCALES = ("probability", "logit", "probability drop", "logit drop")
@@ -52,7 +53,7 @@ class MapSettings:
         return ""
 
 
-class OcclusionChoices(GatheredChoices):
+class OcclusionChoices(PictureView, GatheredChoices):
     """The traits of an `OcclusionProbe`."""
 
     CHOICES = (

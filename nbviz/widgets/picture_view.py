@@ -6,6 +6,7 @@ It takes what ``js/picture-inputs/inputs.ts`` sends: files, drawings and frames 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,10 @@ class PictureView(View):
             self._dark = input_picture(self.network, first).dark
         self._source = "dataset"
         self._uploads = PictureUpload()
+
+    def _exclusive(self) -> AbstractContextManager[Any]:
+        lock: AbstractContextManager[Any] = self.network.lock
+        return lock
 
     def _take(self, batch: Tensor, source: str, *, live: bool) -> None:
         """Show a prepared picture that is not of the data set; `live` if more follow at once."""

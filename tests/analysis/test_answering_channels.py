@@ -13,10 +13,12 @@ from torch import nn
 from nbviz import Network
 from nbviz.analysis.activations import activations
 from nbviz.analysis.answering_channels import Answer, answering_channels
+from nbviz.analysis.data_pass import DataPass
 from nbviz.analysis.layers import UnknownLayerError
 from nbviz.analysis.map_layout import drawable
 from nbviz.analysis.receptive_field import Box
 from nbviz.analysis.unit_places import unit_centres
+from nbviz.analysis.unit_statistics.settings import PassSettings
 
 IMAGES = 40
 
@@ -119,6 +121,22 @@ def test_silence_is_no_answer():
     picture[1, 0, 1] = 0.1
     found = answering_channels(network, statistics, picture, None, ["0"])
     assert [(answer.channel, answer.col) for answer in found] == [(1, 1)]
+
+
+def test_a_channel_that_was_never_above_zero_does_not_answer_with_zero():
+    """With the statistics of a scan, which count bins, and not with all peaks kept."""
+    network = Network(chain(nn.ReLU()), input_shape=(3, 2, 2))
+    data_pass = DataPass(network, PassSettings(("0",), top_k=4, features=None))
+    pictures = torch.zeros(200, 3, 2, 2)
+    pictures[:, 1] = torch.rand(200, 2, 2)
+    pictures[7, 2] = 1.0
+    data_pass.add(pictures, range(200), [None] * 200)
+    statistics = data_pass.finish()[1]
+    picture = torch.zeros(3, 2, 2)
+    assert answering_channels(network, statistics, picture, None, ["0"]) == []
+    picture[0] = 1e-30
+    found = answering_channels(network, statistics, picture, None, ["0"])
+    assert [(answer.channel, answer.share_above) for answer in found] == [(0, 0.0)]
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])

@@ -38,7 +38,8 @@ def plain_selectivity(means, numbers, chosen=None):
     if not inside or not others:
         return best, np.nan
     a, b = np.mean(list(inside.values())), np.mean(others)
-    return best, (a - b) / (abs(a) + abs(b)) if a or b else 0.0
+    lowest = min([0.0, *(float(m) for m in means if not np.isnan(m))])
+    return best, (a - b) / (a - lowest + b - lowest) if a != b else 0.0
 
 
 @pytest.mark.parametrize("offset", [0.0, -0.5, -5.0])
@@ -117,7 +118,7 @@ def statistics_and_images(channels: int, k: int, *, features: int = 6):
     row[0, 2:], col[0, 2:] = 0, 0
     top = SimpleNamespace(value=generator.random((channels, k)), image=image, row=row, col=col)
     statistics = SimpleNamespace(
-        top=top, classes=np.arange(5), class_means=generator.random((5, channels))
+        top=top, classes=np.arange(5), class_peaks=generator.random((5, channels))
     )
     images = SimpleNamespace(
         index=index,
@@ -136,7 +137,7 @@ def test_preferences_join_all_of_it(classes):
     at = np.array([[position.get(int(n), -1) for n in row] for row in statistics.top.image])
     labels = np.array([[images.label[n] if n >= 0 else -1 for n in row] for row in at])
     np.testing.assert_array_equal(found.labels, labels)
-    best, index = selectivity(statistics.class_means, statistics.classes, classes)
+    best, index = selectivity(statistics.class_peaks, statistics.classes, classes)
     np.testing.assert_array_equal(found.best, best)
     np.testing.assert_allclose(found.selectivity, index, rtol=1e-6)
     alike = similarities(images.features, at)
@@ -164,7 +165,7 @@ def test_preferences_do_without_features_labels_and_places():
     nothing = SimpleNamespace(
         index=np.zeros(0, np.int64), label=np.zeros(0, np.int32), features=np.zeros((0, 0))
     )
-    statistics.classes, statistics.class_means = np.zeros(0, np.int64), np.zeros((0, 12))
+    statistics.classes, statistics.class_peaks = np.zeros(0, np.int64), np.zeros((0, 12))
     found = preferences(statistics, nothing)
     assert (found.labels == -1).all()
     assert (found.best == -1).all()

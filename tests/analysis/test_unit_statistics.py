@@ -179,9 +179,11 @@ def test_means_counts_and_features_are_those_of_brute_force(name):
         np.testing.assert_allclose(stats.mean, means.mean(0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(stats.std, means.std(0), rtol=1e-4, atol=1e-5)
         assert stats.classes.tolist() == [0, 1, 2, 3, 4]
-        for number, by_class in zip(stats.classes, stats.class_means, strict=True):
+        for nth, number in enumerate(stats.classes):
             mine = [i for i in range(23) if labels[i] == number]
-            np.testing.assert_allclose(by_class, means[mine].mean(0), rtol=1e-5, atol=1e-6)
+            for by_class, values in ((stats.class_means, means), (stats.class_peaks, peaks)):
+                expected = values[mine].astype(np.float64).mean(0)
+                np.testing.assert_allclose(by_class[nth], expected, rtol=1e-5, atol=1e-6)
         assert (stats.peak_counts.sum(1) == 23).all()
         assert (stats.dead == (peaks <= 0).all(0)).all()
         for channel in range(maps.shape[1]):
@@ -308,6 +310,18 @@ def test_sparsity_is_the_share_of_zeros_among_the_sampled_places():
         np.testing.assert_allclose(units[layer].sparsity, zeros / 30, rtol=1e-12)
     assert units["1"].sparsity.max() > 0.2  # or nothing was tested
     assert (units["1"].sparsity < 1).any()
+
+
+def test_an_activation_of_zero_excites_nothing():
+    network, images = network_of("convolutional"), inputs(30)
+    _, units = run(network, images, PassSettings(("5",), top_k=30))
+    stats = units["5"]
+    zero = stats.top.value == 0
+    assert zero.any()
+    assert not zero.all()
+    assert (stats.excited.image[zero] == -1).all()
+    assert np.isnan(stats.excited.value[zero]).all()
+    assert (stats.excited.image[~zero] == stats.top.image[~zero]).all()
 
 
 class Broken(nn.Module):

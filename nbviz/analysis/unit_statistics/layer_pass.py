@@ -7,7 +7,7 @@ strongest stands is looked up only for those that can still rank.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from nbviz.analysis.unit_statistics.statistics import CLASS_SCALE, UnitStatistic
 
 __all__ = ["Answers", "LayerPass"]
 
-#: Means beyond this are taken as broken numbers: an exact sum of them might not fit.
-_LARGEST_MEAN = 2.0**20
+#: Peaks and means beyond this are taken as broken numbers: an exact sum of them might not fit.
+_LARGEST = 2.0**20
 _CHUNK = 4 * 2**20  # values copied at once to look for places
 
 
@@ -95,7 +95,7 @@ class LayerPass:
         total = maps.sum((2, 3)) if spots > 1 else peak
         mean = total.cpu().numpy().astype(np.float64) / spots
         value_of = peak.float().cpu().numpy().copy()
-        broken = ~np.isfinite(value_of) | ~(np.abs(mean) <= _LARGEST_MEAN)
+        broken = ~(np.abs(value_of) <= _LARGEST) | ~(np.abs(mean) <= _LARGEST)
         mean[broken] = np.nan
         value_of[broken] = np.nan
         value_of += np.float32(0)  # of the two zeros there is one
@@ -180,7 +180,7 @@ class LayerPass:
         mean = np.where(finite, mean, 0.0)
         self._mean_sum = add_exactly(self._mean_sum, mean)
         self._square_sum = add_exactly(self._square_sum, mean**2)
-        self._classes.add(labels, mean)
+        self._classes.add(labels, mean, np.where(finite, value[:, 0], np.float32(0)))
 
     def _rank(
         self, images: NDArray[np.int64], value: NDArray[np.float32], place: NDArray[np.int64]
@@ -240,37 +240,38 @@ class LayerPass:
             nonfinite=self._nonfinite,
             classes=self._classes.numbers,
             class_images=self._classes.images,
-            class_sum=self._classes.sums,
+            class_sum=self._classes.sums[0],
+            class_peak_sum=self._classes.sums[1],
         )
 
 
 class _ClassSums:
-    """Sums of means by class, grown as classes are seen."""
+    """Sums of means and of peaks by class, grown as classes are seen."""
 
     def __init__(self, channels: int) -> None:
         self.numbers = np.zeros(0, np.int64)
         self.images = np.zeros(0, np.int64)
-        self.sums = np.zeros((channels, 0), np.int64)
+        self.sums = [np.zeros((channels, 0), np.int64) for _ in ("means", "peaks")]
 
-    def add(self, labels: NDArray[np.int64], mean: NDArray[np.float64]) -> None:
-        """Add means (images, channels) of images of these classes; -1 is none."""
+    def add(self, labels: NDArray[np.int64], *values: NDArray[np.floating[Any]]) -> None:
+        """Add means and peaks (images, channels) of images of these classes; -1 is none."""
         order = np.argsort(labels, kind="stable")
         order = order[np.searchsorted(labels[order], 0) :]
         if not len(order):
             return
         classes, starts, images = np.unique(labels[order], return_index=True, return_counts=True)
-        fixed = np.rint(mean[order] * CLASS_SCALE).astype(np.int64)
-        sums = np.add.reduceat(fixed, starts, axis=0)
         self._know(classes)
         at = np.searchsorted(self.numbers, classes)
         self.images[at] += images
-        self.sums[:, at] += sums.T
+        for sums, value in zip(self.sums, values, strict=True):
+            fixed = np.rint(value[order] * CLASS_SCALE).astype(np.int64)
+            sums[:, at] += np.add.reduceat(fixed, starts, axis=0).T
 
     def _know(self, classes: NDArray[np.int64]) -> None:
         known = np.union1d(self.numbers, classes)
         if len(known) > len(self.numbers):
             self.images = spread(self.images[None], self.numbers, known)[0]
-            self.sums = spread(self.sums, self.numbers, known)
+            self.sums = [spread(sums, self.numbers, known) for sums in self.sums]
             self.numbers = known
 
 

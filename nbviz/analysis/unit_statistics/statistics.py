@@ -24,17 +24,19 @@ CLASS_SCALE = 2.0**30
 _RANKED = ("top", "bottom", "sample")
 _COUNTS = ("peak_counts", "place_counts", "mean_sum", "square_sum", "nonfinite")
 
+_BY_CLASS = ("classes", "class_images", "class_sum", "class_peak_sum")
+
 
 @dataclass(frozen=True, eq=False)
 class UnitStatistics:
     """What the channels of a layer answered to some images.
 
     The *peak* of a channel for an image is its strongest activation over all places, its *mean*
-    the mean over them. A channel that gave NaN, infinity or a mean beyond 2**20 for an image is
-    counted in `nonfinite` for that image, and nowhere else.
+    the mean over them. A channel that gave NaN, infinity or a number beyond 2**20 for an
+    image is counted in `nonfinite` for that image, and nowhere else.
 
     Memory: 25 bytes times `top_k`, `bottom_k` and `samples` (together), 16 bytes times `BINS`, and
-    8 bytes a class seen, for each channel; that of no array depends on the number of images.
+    16 bytes a class seen, for each channel; that of no array depends on the number of images.
 
     Examples
     --------
@@ -74,6 +76,8 @@ class UnitStatistics:
     """(classes seen,): images of each."""
     class_sum: NDArray[np.int64]
     """(channels, classes seen): sum of the means, in units of 1 / `CLASS_SCALE`."""
+    class_peak_sum: NDArray[np.int64]
+    """(channels, classes seen): the same of the peaks."""
 
     @classmethod
     def empty(cls, channels: int, settings: PassSettings) -> UnitStatistics:
@@ -95,6 +99,7 @@ class UnitStatistics:
             classes=nothing,
             class_images=nothing,
             class_sum=np.zeros((channels, 0), np.int64),
+            class_peak_sum=np.zeros((channels, 0), np.int64),
         )
 
     def merge(self, other: UnitStatistics) -> UnitStatistics:
@@ -121,10 +126,15 @@ class UnitStatistics:
             )
             raise ValueError(msg)
         classes = np.union1d(self.classes, other.classes)
-        sums = [spread(part.class_sum, part.classes, classes) for part in (self, other)]
-        numbers = [spread(part.class_images[None], part.classes, classes) for part in (self, other)]
-        class_sum = sums[0] + sums[1]
-        if class_sum.size and int(np.abs(class_sum).max()) > 2**62:
+        images, sums, peaks = (
+            spread(one, self.classes, classes) + spread(two, other.classes, classes)
+            for one, two in (
+                (self.class_images[None], other.class_images[None]),
+                (self.class_sum, other.class_sum),
+                (self.class_peak_sum, other.class_peak_sum),
+            )
+        )
+        if any(each.size and int(np.abs(each).max()) > 2**62 for each in (sums, peaks)):
             raise OverflowError("the sum over a class no longer fits into 64 bits")
         return UnitStatistics(
             settings=mine,
@@ -138,8 +148,9 @@ class UnitStatistics:
             square_sum=add_exactly(self.square_sum + other.square_sum),
             nonfinite=self.nonfinite + other.nonfinite,
             classes=classes,
-            class_images=(numbers[0] + numbers[1])[0],
-            class_sum=class_sum,
+            class_images=images[0],
+            class_sum=sums,
+            class_peak_sum=peaks,
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -156,7 +167,7 @@ class UnitStatistics:
             )
         }
         plain = {name: getattr(self, name) for name in _COUNTS}
-        by_class = {name: getattr(self, name) for name in ("classes", "class_images", "class_sum")}
+        by_class = {name: getattr(self, name) for name in _BY_CLASS}
         return {"images": np.array(self.images, np.int64), **ranked, **plain, **by_class}
 
     @classmethod
@@ -173,8 +184,7 @@ class UnitStatistics:
             )
             for name in _RANKED
         }
-        names = (*_COUNTS, "classes", "class_images", "class_sum")
-        rest: dict[str, Any] = {name: arrays[name] for name in names}
+        rest: dict[str, Any] = {name: arrays[name] for name in (*_COUNTS, *_BY_CLASS)}
         return cls(settings=settings, images=int(arrays["images"]), **ranked, **rest)
 
     @property
@@ -204,6 +214,13 @@ class UnitStatistics:
         return self.top.value[:, 0]
 
     @cached_property
+    def excited(self) -> Ranked:
+        """`top` without activations of exactly zero: these images excite nothing in the channel."""
+        image = np.where(self.top.value == 0, -1, self.top.image)
+        value = np.where(image < 0, np.float32("nan"), self.top.value)
+        return Ranked(value, image, self.top.row, self.top.col)
+
+    @cached_property
     def sparsity(self) -> NDArray[np.float64]:
         """(channels,): share of the sampled places where the activation is exactly zero."""
         zero = bins.bin_of(np.zeros(1, np.float32))[0]
@@ -221,7 +238,18 @@ class UnitStatistics:
 
         NaN for a channel that was not finite for some image, since nobody knows of which class.
         """
-        means: NDArray[np.float64] = _divided(self.class_sum / CLASS_SCALE, self.class_images).T
+        return self._by_class(self.class_sum)
+
+    @cached_property
+    def class_peaks(self) -> NDArray[np.float64]:
+        """(classes seen, channels): mean, over the images of each class, of the peaks.
+
+        NaN as in `class_means`.
+        """
+        return self._by_class(self.class_peak_sum)
+
+    def _by_class(self, sums: NDArray[np.int64]) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = _divided(sums / CLASS_SCALE, self.class_images).T
         means[:, self.nonfinite > 0] = np.nan
         return means
 

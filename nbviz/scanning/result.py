@@ -1,0 +1,226 @@
+"""A scan as it is read: what every channel answered over a data set, and a row an image."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nbviz.analysis.data_pass import ImageRows
+from nbviz.analysis.layers import UnknownLayerError
+from nbviz.analysis.unit_statistics.settings import PassSettings
+from nbviz.analysis.unit_statistics.statistics import UnitStatistics
+from nbviz.network import Network
+from nbviz.scanning.source import ImageSource
+from nbviz.scanning.store import Store
+
+__all__ = ["Scan"]
+
+# Layers kept in memory: some ten megabytes each of a large network.
+_KEPT_LAYERS = 4
+
+
+class Scan:
+    """What the channels of a network answered over a data set.
+
+    `nbviz.scan` makes one, `Scan.open` opens one made before. Statistics of a layer are read when
+    they are asked for: ``scan["layer4.1.conv2"].peak``. Of a scan that was interrupted they are
+    those of the images done so far (`finished`).
+
+    Attributes
+    ----------
+    store : Store
+        Where it is kept.
+    network : Network or None
+        The network that was scanned, once attached.
+    dataset : ImageSource or None
+        The data set, once attached: what gives the pictures.
+    """
+
+    def __init__(self, store: Store, *, keep: Any = None) -> None:
+        self.store = store
+        self.network: Network | None = None
+        self.dataset: ImageSource | None = None
+        self._keep = keep  # a temporary directory lives as long as its object
+        self._units: OrderedDict[str, UnitStatistics] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        network: Network | nn.Module | None = None,
+        dataset: Any = None,
+    ) -> Scan:
+        """Open a scan; nothing in it is changed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The directory that was given as ``store=``.
+        network, dataset : optional
+            As in `attach`.
+
+        Raises
+        ------
+        ScanStoreError
+            If there is no scan, or a damaged or newer one.
+        ScanMismatchError
+            As in `attach`.
+        """
+        return cls(Store.open(path)).attach(network, dataset)
+
+    def attach(self, network: Network | nn.Module | None = None, dataset: Any = None) -> Scan:
+        """Give the network and the data set that were scanned, for pictures and activations.
+
+        Parameters
+        ----------
+        network : Network or nn.Module, optional
+            Its weights are compared with those that were scanned.
+        dataset : object, optional
+            As for `nbviz.scan`, or an `ImageSource`; its pictures are compared, not its labels.
+            Without `transform`, if the network had one.
+
+        Returns
+        -------
+        Scan
+            This one.
+
+        Raises
+        ------
+        ScanMismatchError
+            If they are others; the message says what differs. Then neither is attached.
+        """
+        manifest = self.store.manifest
+        given = None if network is None else Network.of(network)
+        if given is not None:
+            manifest.check_network(given)
+        if dataset is not None:
+            source = dataset if isinstance(dataset, ImageSource) else self._source(dataset)
+            manifest.check_dataset(source)
+            self.dataset = source
+        if given is not None:
+            self.network = given
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The directory it is kept in."""
+        return self.store.path
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images of the data set are done."""
+        return self.store.finished
+
+    @property
+    def settings(self) -> PassSettings:
+        """What was kept of every channel and image."""
+        return self.store.manifest.pass_settings
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers scanned, in execution order."""
+        return tuple(layer["name"] for layer in self.store.manifest.layers)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What the labels 0, 1, ... are called: by the data set, else by the network."""
+        manifest = self.store.manifest
+        names = manifest.dataset["classes"] or manifest.network["classes"]
+        return tuple(names) if names else None
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """What the network calls its outputs, which `ImageRows.predicted` counts."""
+        names = self.store.manifest.network["classes"]
+        return tuple(names) if names else None
+
+    def layer_info(self, name: str) -> dict[str, Any]:
+        """``name``, ``kind``, ``layout``, ``channels``, ``grid`` and ``stride`` of a layer.
+
+        Raises
+        ------
+        UnknownLayerError
+            If it was not scanned; the nearest are named.
+        """
+        found = self.store.manifest.layer(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.layers, n=3, cutoff=0.4)
+            offered = near or self.layers[:3]
+            raise UnknownLayerError(
+                f"expected one of the {len(self.layers)} layers scanned, got {name!r}; there "
+                f"{'is' if len(offered) == 1 else 'are'} {', '.join(map(repr, offered))}"
+                f"{'' if near else ' and others' if len(self.layers) > 3 else ''} (scan.layers)"
+            )
+        return dict(found)
+
+    def __getitem__(self, layer: str) -> UnitStatistics:
+        """Statistics of the channels of a layer; the last four are kept in memory.
+
+        Raises
+        ------
+        UnknownLayerError
+            As `layer_info` does.
+        ScanStoreError
+            If a file is damaged.
+        """
+        self.layer_info(layer)
+        with self._lock:
+            if layer not in self._units:
+                self._units[layer] = self.store.read_units(layer)
+            self._units.move_to_end(layer)
+            while len(self._units) > _KEPT_LAYERS:
+                self._units.popitem(last=False)
+            return self._units[layer]
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.layers
+
+    def __iter__(self) -> Any:
+        return iter(self.layers)
+
+    @cached_property
+    def images(self) -> ImageRows:
+        """A row an image, with features; all in memory, 4 bytes a feature."""
+        return self.store.read_images()
+
+    @property
+    def skipped(self) -> list[tuple[int, str]]:
+        """Number of each image that could not be read, and why."""
+        rows = self._rows
+        numbers = rows.index.tolist()
+        return [(n, reason) for n, reason in zip(numbers, rows.reason, strict=True) if reason]
+
+    def __len__(self) -> int:
+        """Number of images that count, so without those skipped."""
+        return sum(not reason for reason in self._rows.reason)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        manifest = self.store.manifest
+        skipped = len(self.skipped)
+        left = f", {skipped:,} skipped" if skipped else ""
+        so_far = "" if self.finished else ", not finished"
+        count = f"{len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}"
+        return (
+            f"Scan({manifest.network['model']}, {count}, {len(self):,} images{left}{so_far}, "
+            f"{str(self.path)!r})"
+        )
+
+    @cached_property
+    def _rows(self) -> ImageRows:
+        """The rows without features, which can be large."""
+        if "images" in self.__dict__:
+            return self.images
+        return self.store.read_images(features=False)
+
+    def _source(self, dataset: Any) -> ImageSource:
+        return ImageSource(dataset, classes=self.classes, output_names=self.output_names)
