@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from itertools import pairwise
 
@@ -104,6 +105,19 @@ def test_a_merged_file_holds_no_more_than_it_may():
     assert len(spans) <= 7
     assert spans[0].first == 0
     assert spans[-1].end == 100
+
+
+def test_under_its_name_a_file_is_whole_from_the_first_moment(tmp_path):
+    path, seen = tmp_path / "a.txt", []
+
+    def write(file):
+        file.write(b"all")
+        seen.append((path.exists(), os.fstat(file.fileno()).st_ino))
+
+    write_whole(path, write)
+    # The very file that was written aside, and not a copy.
+    assert seen == [(False, path.stat().st_ino)]
+    assert path.read_bytes() == b"all"
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
