@@ -37,6 +37,13 @@ probe.compare_with(twin, name="sound")
 probe.scale = "probability drop"
 probe"""
 
+PATCHES = """import nbviz
+demo = nbviz.demos.scenes()
+scan = nbviz.scan(
+    demo.network, demo.images, labels=demo.labels, classes=demo.classes, progress=False
+)
+nbviz.TopPatches(scan, "relu3", channel=21)"""
+
 
 def filter_grid(lab: Lab, browser: Browser) -> Path:
     """Kernels of the scenes, look-alikes together, one under the lens."""
@@ -94,11 +101,26 @@ def occlusion_probe(lab: Lab, browser: Browser) -> Path:
     notebook.wait_python("len(probe.trail) > 8 and probe.masks")
     with view.redrawn():
         notebook.page.mouse.move(5, 5)
+    return _cell_and_view(notebook, "occlusion-probe")
+
+
+def top_patches(lab: Lab, browser: Browser) -> Path:
+    """Channels of a layer of the scenes, and the one for badges opened."""
+    notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
+    notebook.open([PATCHES], viewport=(1320, 1400))
+    notebook.run_all()
+    view = notebook.view()
+    view.find("[data-pictures='all']").first.wait_for()
+    return _cell_and_view(notebook, "top-patches")
+
+
+def _cell_and_view(notebook: Notebook, name: str) -> Path:
+    """A picture of the first cell and its view, nothing else of the page."""
     cell = notebook.page.locator(".jp-Cell-inputArea").first.bounding_box()
-    shown = view.host.bounding_box()
+    shown = notebook.view().host.bounding_box()
     if cell is None or shown is None:
         raise RuntimeError("expected a cell and its view on the page, found none")
-    path = FOLDER / "occlusion-probe.png"
+    path = FOLDER / f"{name}.png"
     edge = 12
     clip = {
         "x": cell["x"] - edge,
@@ -114,6 +136,7 @@ PICTURES = {
     "filter-grid": filter_grid,
     "activation-browser": activation_browser,
     "occlusion-probe": occlusion_probe,
+    "top-patches": top_patches,
 }
 
 

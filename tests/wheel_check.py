@@ -33,6 +33,8 @@ made = dict.fromkeys(cls for cls in below(View) if not below(cls))
 made[nbviz.FilterGrid] = nbviz.FilterGrid(network)
 made[nbviz.ActivationBrowser] = nbviz.ActivationBrowser(network, images)
 made[nbviz.OcclusionProbe] = nbviz.OcclusionProbe(network, images)
+scan = nbviz.scan(network, images[:40], layers="relu2", progress=False)
+made[nbviz.TopPatches] = nbviz.TopPatches(scan)
 missing = [cls.__name__ for cls, widget in made.items() if widget is None]
 assert not missing, f"say here how to make {missing}"
 for widget in made.values():

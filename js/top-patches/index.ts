@@ -27,8 +27,7 @@ import { Toolbar } from "./toolbar.ts";
 
 /** Milliseconds until a view says that it waits, and until it says what may be the matter. */
 const [PATIENT_MS, LONG_MS] = [300, 4000];
-const HINT =
-  "Below each patch: the channel's activation. Press a patch to open its channel, or use the arrow keys and Enter.";
+const HINT = "Below patches: activations. Press one, or use arrow keys and Enter, to open it.";
 const SHOWS: Show[] = ["patch", "image", "masked"];
 
 class TopPatchesView {

@@ -182,7 +182,7 @@ export function factsOf(
   const name = className(classes, of("best"));
   const best = name && Number.isFinite(of("selectivity"));
   const second =
-    told[sort] ?? (best ? `${figure(of("selectivity"), 2)} for ${name}` : told.sparsity);
+    told[sort] ?? (best ? `sel. ${figure(of("selectivity"), 2)} · ${name}` : told.sparsity);
   return [first, second ?? ""];
 }
 

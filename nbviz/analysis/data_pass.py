@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nbviz.analysis.capture import not_run, run_pass
+from nbviz.analysis.feature_rows import FeatureRows
 from nbviz.analysis.layers import Layer, Layers
 from nbviz.analysis.map_layout import batch_maps, drawable, expect_drawable
 from nbviz.analysis.masked_boxes import expect_logits
@@ -38,9 +39,9 @@ class ImageRows:
     """(n,): the most probable class, -1 if the network is no classifier or gave NaN."""
     confidence: NDArray[np.float32]
     """(n,): its probability by softmax; NaN where there is none."""
-    features: NDArray[np.float32]
-    """(n, D): a layer's output averaged over places, with the tokens apart left out; D = 0 if
-    none was asked for."""
+    features: NDArray[np.float32] | FeatureRows
+    """(n, D) float32: a layer's output averaged over places, with the tokens apart left out; NaN
+    for images that were skipped; D = 0 if none was asked for. Of a scan, `FeatureRows`."""
     reason: list[str]
     """Why an image was skipped, "" for the others."""
 
@@ -62,15 +63,26 @@ class ImageRows:
         width = max((part.features.shape[1] for part in parts), default=0)
         parts = [part for part in parts if len(part.index)] or [cls.empty(width)]
         index = np.concatenate([part.index for part in parts])
-        order = np.argsort(index, kind="stable")
-        reasons = [reason for part in parts for reason in part.reason]
-        return cls(
-            index[order],
-            np.concatenate([part.label for part in parts])[order],
-            np.concatenate([part.predicted for part in parts])[order],
-            np.concatenate([part.confidence for part in parts])[order],
-            np.concatenate([part.features for part in parts])[order],
-            [reasons[number] for number in order],
+        rows = cls(
+            index,
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            np.concatenate([part.confidence for part in parts]),
+            np.concatenate([np.asarray(part.features) for part in parts]),
+            [reason for part in parts for reason in part.reason],
+        )
+        in_order = bool((np.diff(index) >= 0).all())  # nearly always, and then features stay put
+        return rows if in_order else rows._taken(np.argsort(index, kind="stable"))
+
+    def _taken(self, order: NDArray[np.int64]) -> ImageRows:
+        """Some rows, in this order."""
+        return ImageRows(
+            self.index[order],
+            self.label[order],
+            self.predicted[order],
+            self.confidence[order],
+            self.features[order],
+            [self.reason[number] for number in order],
         )
 
     @classmethod

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbviz.analysis.feature_rows import FeatureRows
+
 __all__ = [
     "BESIDE_THE_CLASS",
     "BESIDE_THE_LOOK",
@@ -36,15 +38,16 @@ _BLOCK = 4 << 20
 
 
 def similarities(
-    features: NDArray[np.floating[Any]], positions: NDArray[np.integer[Any]]
+    features: NDArray[np.floating[Any]] | FeatureRows, positions: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
     """The cosine between the features of any two of a channel's patches.
 
     Parameters
     ----------
     features : float array, shape (n, D)
-        One row an image; may lie in a file (`numpy.memmap`). NaN where unknown; a row of zeros, or
-        one whose square float32 cannot hold, counts as unknown.
+        One row an image; of those that lie in files (`FeatureRows`) only rows that are needed are
+        read. NaN where unknown; a row of zeros, or one whose square float32 cannot hold, counts as
+        unknown.
     positions : int array, shape (channels, k)
         Row of each patch's image; -1 where there is none.
 

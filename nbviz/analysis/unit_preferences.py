@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbviz.analysis.class_choice import search_classes
+from nbviz.analysis.feature_rows import FeatureRows
 from nbviz.analysis.layers import Layer
 from nbviz.analysis.patch_likeness import (
     BESIDE_THE_CLASS,
@@ -86,7 +87,7 @@ class _Images(Protocol):
     @property
     def label(self) -> NDArray[np.int32]: ...
     @property
-    def features(self) -> NDArray[np.float32]: ...
+    def features(self) -> NDArray[np.float32] | FeatureRows: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Files that each hold the results of a range of images, written whole or not at all.
 
-A file ``<first>-<end>.parquet`` answers for the images from ``first`` up to before ``end``. Any
+A file ``<first>-<end>`` answers for the images from ``first`` up to before ``end``. Any
 number of processes may write at once, as each writes its own file: aside under another name, down
 to the disk, then renamed. Neighbours are merged into larger files so that their number stays
 small; a merged file is put in place before its parts go, and until they have gone the larger file
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _LEFTOVER = ".tmp-"
-_NAME = re.compile(r"(\d{12,})-(\d{12,})\.parquet")
+_NAME = re.compile(r"(\d{12,})-(\d{12,})(\.\w+)")
 
 
 class Span(NamedTuple):
@@ -198,18 +198,25 @@ class RangeFolder:
     folder : Path
     choose : callable
         `disjoint` or `covering`: which files count.
+    suffix : str
+        Of the files.
     """
 
-    def __init__(self, folder: Path, choose: Callable[[Iterable[Span]], list[Span]]) -> None:
-        self.folder, self._choose = folder, choose
+    def __init__(
+        self,
+        folder: Path,
+        choose: Callable[[Iterable[Span]], list[Span]],
+        suffix: str = ".parquet",
+    ) -> None:
+        self.folder, self._choose, self._suffix = folder, choose, suffix
 
     def spans(self) -> list[Span]:
-        """Ranges of the files that count, in order."""
-        return self._choose(self._all())
+        """Ranges of the files that count, in order; none where there is no such folder."""
+        return self._choose(self._all()) if self.folder.is_dir() else []
 
     def path(self, span: Span) -> Path:
         """The file of a range."""
-        return self.folder / f"{span.first:012d}-{span.end:012d}.parquet"
+        return self.folder / f"{span.first:012d}-{span.end:012d}{self._suffix}"
 
     def remove_uncounted(self) -> None:
         """Remove files that do not count."""
@@ -217,15 +224,19 @@ class RangeFolder:
         self.remove(set(spans) - set(self._choose(spans)))
 
     def remove(self, spans: Iterable[Span]) -> None:
-        """Remove files."""
+        """Remove files that do not count.
+
+        Windows removes none that somebody has open or mapped: such a file stays until another time.
+        """
         for span in spans:
-            self.path(span).unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):
+                self.path(span).unlink(missing_ok=True)
 
     def _all(self) -> list[Span]:
         found = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 match = _NAME.fullmatch(entry.name)
-                if match:
+                if match and match[3] == self._suffix:
                     found.append(Span(int(match[1]), int(match[2])))
         return [span for span in found if span.size > 0]

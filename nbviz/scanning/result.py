@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import threading
 from collections import OrderedDict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,12 @@ class Scan:
         self.store = store
         self.network: Network | None = None
         self.dataset: ImageSource | None = None
-        self._keep = keep  # a temporary directory lives as long as its object
         self._units: OrderedDict[str, UnitStatistics] = OrderedDict()
+        self._images: ImageRows | None = None
         self._lock = threading.RLock()
+        # A temporary directory lives as long as its object. It goes last, after the files mapped
+        # from it, as Windows removes none that are.
+        self._keep = keep
 
     @classmethod
     def open(
@@ -185,21 +187,29 @@ class Scan:
     def __iter__(self) -> Any:
         return iter(self.layers)
 
-    @cached_property
+    @property
     def images(self) -> ImageRows:
-        """A row an image, with features; all in memory, 4 bytes a feature."""
-        return self.store.read_images()
+        """A row an image.
+
+        Features are not read into memory: of `FeatureRows` those that are asked for come from the
+        files, as in ``scan.images.features[[3, 5]]``; ``np.asarray(scan.images.features)`` reads
+        all.
+        """
+        with self._lock:
+            if self._images is None:
+                self._images = self.store.read_images()
+            return self._images
 
     @property
     def skipped(self) -> list[tuple[int, str]]:
         """Number of each image that could not be read, and why."""
-        rows = self._rows
+        rows = self.images
         numbers = rows.index.tolist()
         return [(n, reason) for n, reason in zip(numbers, rows.reason, strict=True) if reason]
 
     def __len__(self) -> int:
         """Number of images that count, so without those skipped."""
-        return sum(not reason for reason in self._rows.reason)
+        return sum(not reason for reason in self.images.reason)
 
     def __bool__(self) -> bool:
         return True
@@ -214,13 +224,6 @@ class Scan:
             f"Scan({manifest.network['model']}, {count}, {len(self):,} images{left}{so_far}, "
             f"{str(self.path)!r})"
         )
-
-    @cached_property
-    def _rows(self) -> ImageRows:
-        """The rows without features, which can be large."""
-        if "images" in self.__dict__:
-            return self.images
-        return self.store.read_images(features=False)
 
     def _source(self, dataset: Any) -> ImageSource:
         return ImageSource(dataset, classes=self.classes, output_names=self.output_names)

@@ -4,31 +4,36 @@
 
     scan.json                          what the scan is of (`Manifest`)
     images/<first>-<end>.parquet       a row an image
+    features/<first>-<end>.arrow       a row of features an image, if there are any
     units/<first>-<end>.parquet        a row a channel of a layer, a row group a layer
 
-A pair of files answers for a range of images, and is written whole or not at all
-(`nbviz.scanning.range_files`). The images' file is written first, so a range is done when its
-units' file is there. Parquet, since a file is one object to write, copy and rename, holds lists
-and numbers to the last bit, finds a layer without reading the others, and is read by pandas,
-polars, DuckDB and Arrow in any language.
+Files of a range of images are each written whole or not at all (`nbviz.scanning.range_files`). The
+units' file is written last, so a range is done when that is there. Parquet, since a file is one
+object to write, copy and rename, holds lists and numbers to the last bit, finds a layer without
+reading the others, and is read by pandas, polars, DuckDB and Arrow in any language. Features, which
+are most of what is known of an image and of which few are needed at a time, are in Arrow's format,
+which polars, DuckDB and others read, too, and which can be mapped into memory
+(`nbviz.scanning.part_files`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from nbviz.analysis.data_pass import ImageRows
+from nbviz.analysis.feature_rows import FeatureRows
 from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 from nbviz.scanning.manifest import MANIFEST, Manifest, ScanMismatchError, ScanStoreError
+from nbviz.scanning.part_files import FeatureFile, TableFile, write_features, write_tables
 from nbviz.scanning.range_files import (
     RangeFolder,
     Span,
@@ -48,7 +53,7 @@ from nbviz.scanning.tables import (
 
 __all__ = ["ScanMismatchError", "ScanStoreError", "Store"]
 
-# Images in a merged file, and in a row group of it: what is read at once.
+# Images in a merged file, and in a row group of tables: what is read at once.
 _MOST_IMAGES, _GROUP_IMAGES = 2**20, 8192
 _Read = TypeVar("_Read")
 
@@ -77,13 +82,19 @@ class Store:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self._images = RangeFolder(path / "images", covering)
+        self._features = RangeFolder(path / "features", covering, ".arrow")
         self._units = RangeFolder(path / "units", disjoint)
+        self._has_features = manifest.pass_settings.features is not None
+        # In the order in which they are written.
+        rows = [self._images, self._features] if self._has_features else [self._images]
+        self._parts = [*rows, self._units]
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> Store:
         """Begin a store, or go on with the one that is there.
 
-        What killed processes left is removed, so no other process may lead a scan into it.
+        What killed processes left is removed, so no other process may lead a scan into it. A range
+        whose images or features somebody has removed is done anew.
 
         Raises
         ------
@@ -109,10 +120,11 @@ class Store:
                 )
             manifest.write(folder)
             store = cls(folder, manifest)
-        for part in (store._images, store._units):
+        for part in store._parts:
             part.folder.mkdir(exist_ok=True)
             remove_leftovers(part.folder)
             part.remove_uncounted()
+        store._units.remove(store._incomplete())
         remove_leftovers(folder)
         return store
 
@@ -135,7 +147,15 @@ class Store:
 
     def done(self) -> list[Span]:
         """Ranges (first, end) of images that are done, in order."""
-        return self._units.spans() if self._units.folder.is_dir() else []
+        return self._units.spans()
+
+    def _incomplete(self) -> list[Span]:
+        """Ranges of which there are units, but not all images or features."""
+        done = self._units.spans()
+        lost = [
+            g for part in self._parts[:-1] for g in gaps(part.spans(), done[-1].end if done else 0)
+        ]
+        return [d for d in done if any(g.first < d.end and d.first < g.end for g in lost)]
 
     def missing(self) -> list[Span]:
         """Ranges of images that are not done; of a data set of unknown length those between."""
@@ -171,7 +191,7 @@ class Store:
         Raises
         ------
         ValueError
-            If images or layers are missing.
+            If images, features or layers are missing.
         """
         span, names = Span(first, end), self._layer_names
         if span.size < 1 or rows.index.tolist() != list(range(first, end)):
@@ -181,16 +201,24 @@ class Store:
             )
         if {*units} != {*names}:
             raise ValueError(f"expected units of the layers {names}, got {[*units]}")
-        self._write(self._images, span, [image_table(rows)])
+        features = np.asarray(rows.features, np.float32)
+        if len(features) != span.size or (features.shape[1] > 0) != self._has_features:
+            raise ValueError(
+                f"expected {'' if self._has_features else 'no '}features of each image, got them "
+                f"of shape {features.shape}"
+            )
+        self._write_tables(self._images, span, [image_table(rows)])
+        if self._has_features:
+            self._write_features(span, [features])
         tables = (unit_table(name, units[name].to_arrays()) for name in names)
-        self._write(self._units, span, tables)
+        self._write_tables(self._units, span, tables)
 
     def compact(self, fan_in: int = 32) -> None:
         """Merge files of neighbouring ranges so that few remain. For the leading process.
 
         Units are merged layer by layer, so that two copies of a layer's statistics are in memory
-        at a time. Once all images are done, one file of units is left, and as many of images as it
-        takes at 2**20 each.
+        at a time. Once all images are done, one file of units is left, and as many of images and
+        features as it takes at 2**20 images each.
 
         Parameters
         ----------
@@ -205,17 +233,13 @@ class Store:
         if fan_in < 2:
             raise ValueError(f"expected fan_in of 2 or more, got {fan_in}")
         finished = self.finished
-        for part, merged, most in (
-            (self._images, self._merged_images, _MOST_IMAGES),
-            (self._units, self._merged_units, None),
-        ):
+        for part in self._parts:
             part.remove_uncounted()
             spans = part.spans()
+            most = None if part is self._units else _MOST_IMAGES
             while group := neighbours_to_merge(spans, fan_in, all_there=finished, most=most):
                 whole = Span(group[0].first, group[-1].end)
-                with ExitStack() as files:
-                    opened = [files.enter_context(self._opened(part, span)) for span in group]
-                    self._write(part, whole, merged(opened))
+                self._merge(part, group, whole)
                 part.remove(group)
                 place = spans.index(group[0])
                 spans[place : place + len(group)] = [whole]
@@ -236,20 +260,18 @@ class Store:
             raise KeyError(layer)
         return _retried(lambda: self._read_units(layer))
 
-    def read_images(self, *, features: bool = True) -> ImageRows:
+    def read_images(self) -> ImageRows:
         """What is known of the images that are done, in order.
 
-        Parameters
-        ----------
-        features : bool
-            Whether to read them too; else they have the shape (n, 0).
+        Features are not read yet: their files are mapped into memory, and stay so as long as the
+        `FeatureRows` live, also when files are merged meanwhile.
 
         Raises
         ------
         ScanStoreError
             If a file is damaged or missing; the message names it.
         """
-        return _retried(lambda: self._read_images(features))
+        return _retried(self._read_images)
 
     @property
     def _layer_names(self) -> list[str]:
@@ -261,33 +283,44 @@ class Store:
         known = self.manifest.layer(layer) or {}
         total = UnitStatistics.empty(known["channels"], settings)
         for span in self.done():
-            with self._opened(self._units, span) as file:
+            with self._table_file(self._units, span) as file:
                 part = UnitStatistics.from_arrays(unit_arrays(file.read(row_group)), settings)
             total = total.merge(part) if total.images else part
         return total
 
-    def _read_images(self, features: bool) -> ImageRows:
-        names = ["index", "label", "predicted", "confidence", "reason"]
-        done, parts, reached = self.done(), [], 0
-        for span in self._images.spans():
-            with self._opened(self._images, span) as file:
-                table = file.read(None, [*names, "features"] if features else names)
-            for wanted in done:
-                first, end = max(wanted.first, reached, span.first), min(wanted.end, span.end)
-                if first < end:
-                    parts.append(image_rows(table.slice(first - span.first, end - first)))
-            reached = span.end
+    def _read_images(self) -> ImageRows:
+        done, parts = self.done(), list[ImageRows]()
+        for span, ranges in _needed(done, self._images):
+            with self._table_file(self._images, span) as file:
+                table = file.read()
+            parts += [image_rows(table.slice(r.first - span.first, r.size)) for r in ranges]
         rows = ImageRows.joined(parts)
-        expected = sum(span.size for span in done)
-        if len(rows.index) != expected:
-            raise ScanStoreError(
-                f"expected rows of {expected} images in {self._images.folder}, found "
-                f"{len(rows.index)}; a file is missing there: put it back, or scan into another "
-                f"directory"
-            )
-        return rows
+        _expect_all(done, len(rows.index), self._images)
+        features = FeatureRows(list(self._mapped_features(done)))
+        if self._has_features:
+            _expect_all(done, len(features), self._features)
+        else:
+            features = FeatureRows([np.zeros((len(rows.index), 0), np.float32)])
+        return replace(rows, features=features)
 
-    def _merged_units(self, files: Sequence[_File]) -> Iterator[pa.Table]:
+    def _mapped_features(self, done: Sequence[Span]) -> Iterator[NDArray[np.float32]]:
+        for span, ranges in _needed(done, self._features):
+            with self._feature_file(span) as file:
+                for first, end in ranges:
+                    yield from file.rows(first - span.first, end - span.first)
+
+    def _merge(self, part: RangeFolder, group: Sequence[Span], whole: Span) -> None:
+        """Write the file of a range that files of ranges in it are merged into."""
+        with ExitStack() as opened:
+            if part is self._features:
+                mapped = [opened.enter_context(self._feature_file(span)) for span in group]
+                self._write_features(whole, chain.from_iterable(f.checked() for f in mapped))
+            else:
+                files = [opened.enter_context(self._table_file(part, span)) for span in group]
+                merged = self._merged_units if part is self._units else self._merged_images
+                self._write_tables(part, whole, merged(files))
+
+    def _merged_units(self, files: Sequence[TableFile]) -> Iterator[pa.Table]:
         settings = self.manifest.pass_settings
         for number, layer in enumerate(self._layer_names):
             total: UnitStatistics | None = None
@@ -297,7 +330,7 @@ class Store:
             if total is not None:
                 yield unit_table(layer, total.to_arrays())
 
-    def _merged_images(self, files: Sequence[_File]) -> Iterator[pa.Table]:
+    def _merged_images(self, files: Sequence[TableFile]) -> Iterator[pa.Table]:
         waiting: list[pa.Table] = []
         for file in files:
             for group in range(file.groups):
@@ -308,72 +341,45 @@ class Store:
         if waiting:
             yield pa.concat_tables(waiting).combine_chunks()
 
-    def _write(self, part: RangeFolder, span: Span, tables: Iterable[pa.Table]) -> None:
-        note: dict[str, Any] = {"first": span.first, "end": span.end}
-        if part is self._units:
-            note["layers"] = self._layer_names
-        write_whole(part.path(span), lambda file: _write_tables(file, tables, note))
+    def _note(self, part: RangeFolder, span: Span) -> dict[str, Any]:
+        """What a file says of itself."""
+        layers = {"layers": self._layer_names} if part is self._units else {}
+        return {"first": span.first, "end": span.end, **layers}
 
-    def _opened(self, part: RangeFolder, span: Span) -> _File:
-        layers = self._layer_names if part is self._units else None
-        return _File(part.path(span), span, layers)
+    def _write_tables(self, part: RangeFolder, span: Span, tables: Iterable[pa.Table]) -> None:
+        note = self._note(part, span)
+        write_whole(part.path(span), lambda file: write_tables(file, tables, note))
+
+    def _write_features(self, span: Span, blocks: Iterable[NDArray[np.float32]]) -> None:
+        note = self._note(self._features, span)
+        write_whole(self._features.path(span), lambda file: write_features(file, blocks, note))
+
+    def _table_file(self, part: RangeFolder, span: Span) -> TableFile:
+        rows = None if part is self._units else span.size
+        return TableFile(part.path(span), self._note(part, span), rows)
+
+    def _feature_file(self, span: Span) -> FeatureFile:
+        return FeatureFile(self._features.path(span), self._note(self._features, span), span.size)
 
 
-class _File:
-    """A Parquet file of the store, opened and checked, read a row group at a time."""
+def _needed(done: Sequence[Span], part: RangeFolder) -> Iterator[tuple[Span, list[Span]]]:
+    """The files that have images which are done, and which of these to take from each."""
+    reached = 0
+    for span in part.spans():
+        pairs = [(max(d.first, span.first, reached), min(d.end, span.end)) for d in done]
+        ranges = [Span(first, end) for first, end in pairs if first < end]
+        if ranges:
+            yield span, ranges
+        reached = span.end
 
-    def __init__(self, path: Path, span: Span, layers: list[str] | None) -> None:
-        self.path = path
-        self._file = self._tried(lambda: pq.ParquetFile(path, page_checksum_verification=True))
-        try:
-            self._check(span, layers)
-        except BaseException:
-            self._file.close()
-            raise
 
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    @property
-    def groups(self) -> int:
-        """Number of row groups."""
-        return int(self._file.num_row_groups)
-
-    def read(self, group: int | None, columns: list[str] | None = None) -> pa.Table:
-        """A row group, or all of them."""
-        if group is None:
-            return self._tried(lambda: self._file.read(columns=columns, use_threads=False))
-        return self._tried(
-            lambda: self._file.read_row_group(group, columns=columns, use_threads=False)
+def _expect_all(done: Sequence[Span], found: int, part: RangeFolder) -> None:
+    expected = sum(span.size for span in done)
+    if found != expected:
+        raise ScanStoreError(
+            f"expected rows of {expected} images in {part.folder}, found {found}; a file is "
+            f"missing there: put it back, or scan again: only its images are done anew"
         )
-
-    def _check(self, span: Span, layers: list[str] | None) -> None:
-        text = (self._file.schema_arrow.metadata or {}).get(b"nbviz-scan", b"{}")
-        note = json.loads(text)
-        wanted: dict[str, Any] = {"first": span.first, "end": span.end}
-        if layers is not None:
-            wanted["layers"] = layers
-        rows = span.size if layers is None else None
-        if note != wanted or (rows is not None and self._file.metadata.num_rows != rows):
-            raise ScanStoreError(
-                f"expected {self.path} to hold this scan's images {span.first} to {span.end - 1}, "
-                f"but it is of another one or was renamed; remove it and scan again: only its "
-                f"images are done anew"
-            )
-
-    def _tried(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError, EOFError) as error:
-            raise ScanStoreError(
-                f"expected {self.path} to be a whole Parquet file, but it is damaged ({error}); "
-                f"remove it and scan again: only its images are done anew"
-            ) from error
 
 
 def _retried(read: Callable[[], _Read], attempts: int = 5) -> _Read:
@@ -386,27 +392,10 @@ def _retried(read: Callable[[], _Read], attempts: int = 5) -> _Read:
         return _retried(read, attempts - 1)
 
 
-def _write_tables(file: BinaryIO, tables: Iterable[pa.Table], note: Mapping[str, Any]) -> None:
-    """Each table as a row group."""
-    waiting = iter(tables)
-    first = next(waiting)
-    schema = first.schema.with_metadata({"nbviz-scan": json.dumps(note)})
-    # Dictionaries are tried for nothing on numbers that hardly repeat; the other two columns are
-    # those that readers pick rows by.
-    with pq.ParquetWriter(
-        file,
-        schema,
-        compression="zstd",
-        use_dictionary=["layer", "reason"],
-        write_statistics=["layer", "channel", "index"],
-        write_page_checksum=True,
-    ) as writer:
-        for table in chain([first], waiting):
-            writer.write_table(table.cast(schema), row_group_size=len(table))
-
-
 def _is_foreign(path: Path) -> bool:
     """Whether a file is neither hidden nor what a killed process left of a store just begun."""
     if path.name.startswith("."):
         return False
-    return path.name not in {"images", "units"} or not path.is_dir() or any(path.iterdir())
+    return (
+        path.name not in {"images", "features", "units"} or not path.is_dir() or any(path.iterdir())
+    )

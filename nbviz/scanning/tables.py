@@ -3,7 +3,8 @@
 Of units there is a row a channel of a layer, with the columns ``layer``, ``channel`` and one for
 each array of `UnitStatistics.to_arrays`: a number, or a list where the array has a second axis.
 ``images`` stands in every row; ``classes`` and ``class_images``, which belong to the whole layer,
-stand in the row of channel 0 and are null in the others. Of images there is a row each.
+stand in the row of channel 0 and are null in the others. Of images there is a row each, without
+their features, which are kept apart.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def unit_arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
 
 
 def image_table(rows: ImageRows) -> pa.Table:
-    """A row an image; `reason` is null for images that count."""
+    """A row an image, without features; `reason` is null for images that count."""
     return pa.table(
         {
             "index": pa.array(rows.index),
@@ -88,19 +89,14 @@ def image_table(rows: ImageRows) -> pa.Table:
             "predicted": pa.array(rows.predicted),
             "confidence": pa.array(rows.confidence),
             "reason": pa.array([reason or None for reason in rows.reason], pa.string()),
-            "features": _lists(rows.features),
         }
     )
 
 
 def image_rows(table: pa.Table) -> ImageRows:
-    """The rows that `image_table` was given; without features where that column was not read."""
+    """The rows that `image_table` was given, with features of width 0."""
     columns = {name: _one(table[name]) for name in table.column_names}
-    features = (
-        _rectangle(columns["features"])
-        if "features" in columns
-        else np.zeros((len(table), 0), np.float32)
-    )
+    features = np.zeros((len(table), 0), np.float32)
     numbers = {
         name: np.array(columns[name]) for name in ("index", "label", "predicted", "confidence")
     }

@@ -17,6 +17,7 @@ from fixtures.whole_scans import (
     Pictures,
     Stream,
     assert_same,
+    counting_threads,
     made,
     shard_files,
 )
@@ -292,19 +293,27 @@ def test_a_data_set_is_read_by_one_thread_at_a_time(threads):
 
 def test_what_is_done_is_not_read_again(tmp_path):
     class Counting(Pictures):
-        read = 0
+        def __init__(self, count):
+            super().__init__(count)
+            self.read, self.interrupt = [], True
 
         def __getitem__(self, number):
-            Counting.read += 1
+            self.read.append(number)
+            if number == 1000 and self.interrupt:
+                self.interrupt = False
+                raise KeyboardInterrupt
             return super().__getitem__(number)
 
-    dataset = Counting(200)
-    scan(dataset=dataset, store=tmp_path, shard_images=32)
-    first, Counting.read = Counting.read, 0
-    found = scan(dataset=dataset, store=tmp_path, shard_images=32)
-    assert first >= 200
-    assert Counting.read < 100  # the fingerprint's, and one to try
-    assert len(found) == 200
+    dataset = Counting(1300)
+    with pytest.raises(KeyboardInterrupt, match="992 images are done and kept"):
+        scan(dataset=dataset, store=tmp_path, layers="0", shard_images=32)
+    dataset.read.clear()
+    found = scan(dataset=dataset, store=tmp_path, layers="0", shard_images=64)
+    assert {*range(992, 1300)} <= {*dataset.read}
+    assert len([number for number in dataset.read if number < 992]) < 100  # the fingerprint's
+    dataset.read.clear()
+    assert len(scan(dataset=dataset, store=tmp_path, layers="0")) == len(found) == 1300
+    assert len(dataset.read) < 100
 
 
 def test_pictures_that_cannot_be_used_are_skipped_and_listed(tmp_path):
@@ -392,3 +401,15 @@ def test_the_threads_of_a_store_are_kept(tmp_path):
     scan(store=tmp_path)
     with pytest.raises(ScanMismatchError, match="threads was 2, now 1"):
         scan(store=tmp_path, threads=1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_network_runs_with_so_many_threads_everywhere(threads, processes):
+    network = counting_threads()
+    with ThreadPoolExecutor(2) as pool:
+        for executor in (None, pool, processes):
+            found = scan(network, Pictures(20), threads=threads, executor=executor)
+            assert found["0"].peak.tolist() == [threads] * 3
+    here = scan(network, Pictures(20))
+    assert here["0"].peak.tolist() == [torch.get_num_threads()] * 3
+    assert scan(network, Pictures(20), executor=processes)["0"].peak.tolist() == [1] * 3

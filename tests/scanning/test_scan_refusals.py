@@ -234,3 +234,15 @@ def test_a_payload_that_a_worker_cannot_use(tmp_path):
     assert work.source is not None
     assert work.source.length == 3
     forget_payload(payload)
+
+
+def test_progress_tells_images_rate_and_skipped_or_nothing(capsys, tmp_path):
+    scan(dataset=Pictures(40, (3, 9)), store=tmp_path, progress=True)
+    _, err = capsys.readouterr()
+    assert "40/40" in err
+    assert "images/s" in err
+    assert "2 skipped" in err
+    scan(dataset=Pictures(40, (3, 9)), progress=False)
+    assert capsys.readouterr() == ("", "")
+    scan(dataset=Pictures(40, (3, 9)), store=tmp_path, progress=True)
+    assert capsys.readouterr() == ("", "")  # all was done
