@@ -175,7 +175,7 @@ describe("the order of channels", () => {
 describe("what is told of a channel", () => {
   it("is its peak and the class that it prefers, or what the order is by", () => {
     const overview = overviewOf();
-    expect(factsOf(overview, 0, "index", ["cat", "dog"])).toEqual(["peak 5.00", "0.40 for dog"]);
+    expect(factsOf(overview, 0, "index", ["cat", "dog"])).toEqual(["peak 5.00", "sel. 0.40 · dog"]);
     expect(factsOf(overview, 0, "sparsity", ["cat", "dog"])).toEqual(["peak 5.00", "25 % zeros"]);
     expect(factsOf(overview, 1, "index", [])).toEqual(["peak 0", "100 % zeros"]);
     expect(factsOf(overview, 2, "index", [])[1]).toMatch(/NaN/);

@@ -76,7 +76,7 @@ export class HistogramChart {
       node.append(svg("title", {}, `${from} to ${to}: ${bar.count.toLocaleString("en")}`));
       chart.append(node);
     }
-    this.#quantiles(chart, quantiles);
+    this.#quantiles(chart, quantiles, width);
     this.#samples(chart, samples);
     this.#pointer = svg("line", { class: "pointer", y1: TOP, y2: TOP + TALL + 20, x1: 0, x2: 0 });
     this.#pointer.setAttribute("visibility", "hidden");
@@ -84,7 +84,7 @@ export class HistogramChart {
     const key = samples.map(([name]) => `${MARKS[name][1]} ${name}`).join("  ");
     this.node.replaceChildren(
       chart,
-      element("figcaption", {}, `Images by the channel's peak (axis of log count). ${key}`),
+      element("figcaption", {}, `Images by this channel's peak (log scale). ${key}`),
     );
   }
 
@@ -127,7 +127,7 @@ export class HistogramChart {
     });
   }
 
-  #quantiles(chart: SVGElement, quantiles: TypedArray): void {
+  #quantiles(chart: SVGElement, quantiles: TypedArray, width: number): void {
     let last = -100;
     QUANTILES.forEach((share, i) => {
       const value = quantiles[i];
@@ -138,7 +138,8 @@ export class HistogramChart {
       chart.append(line);
       if (at - last < 36) return;
       last = at;
-      chart.append(svg("text", { x: at, y: TOP - 4, "text-anchor": "middle" }, `${100 * share} %`));
+      const x = Math.min(at, width - 18);
+      chart.append(svg("text", { x, y: TOP - 4, "text-anchor": "middle" }, `${100 * share} %`));
     });
   }
 

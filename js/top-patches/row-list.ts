@@ -272,7 +272,7 @@ class Row {
     const [first, second] = factsOf(overview, channel, sort, names.classes);
     this.#first.textContent = silence || first;
     this.#second.textContent = silence ? "" : second;
-    this.#second.title = second.replace(/^(-?[\d.]+) for /, "Selectivity $1 for ");
+    this.#second.title = second.replace(/^sel[.] (\S+) ·/, "Selectivity $1 for");
     node.classList.toggle("off", silence !== "");
   }
 }

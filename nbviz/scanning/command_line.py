@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--input-shape", nargs=3, type=int, metavar=("C", "H", "W"), help="input of the network")
     add("--device", metavar="NAME", help="where to run: cpu, cuda, cuda:1, mps")
     add("--batch-size", type=int, default=32, metavar="N", help="images a pass (default 32)")
-    add("--shard-images", type=int, default=1024, metavar="N", help="written together (1024)")
+    add("--shard-images", type=int, metavar="N", help="written together (a minute's)")
     add("--workers", type=int, default=0, metavar="N", help="processes to spread over (default 0)")
     add("--loader-workers", type=int, default=0, metavar="N", help="processes that read (0)")
     add("--threads", type=int, metavar="N", help="of torch a process (all; with --workers 1)")

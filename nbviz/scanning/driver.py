@@ -40,7 +40,7 @@ def scan(
     classes: Sequence[str] | None = None,
     features: str | None = "auto",
     batch_size: int = 32,
-    shard_images: int = 1024,
+    shard_images: int | None = None,
     executor: Executor | None = None,
     loader_workers: int = 0,
     threads: int | None = None,
@@ -82,9 +82,11 @@ def scan(
         last linear layer reads.
     batch_size : int
         Images a forward pass. Image i is always in batch ``i // batch_size``.
-    shard_images : int
+    shard_images : int, optional
         Images that are written together, rounded up to whole batches: what is lost at most, a
-        worker, when a scan is killed.
+        worker, when a scan is killed. By default what a minute's work comes to, up to 8192; with
+        an executor an eighth of a worker's part of the data set, from 256 to 8192 (1024 of a data
+        set without length).
     executor : concurrent.futures.Executor, optional
         Runs shards in other processes: a `ProcessPoolExecutor` (with the "spawn" context),
         ``Client.get_executor()`` of dask.distributed, or one of Ray or MPI. Its workers must see
@@ -127,12 +129,11 @@ def scan(
     input of up to 4 batches (with loader processes of 2 each, and 1), the activations of one, the
     rows of one shard (25 bytes and 4 a feature an image), and of every channel so many bytes::
 
-        (
-            20 * (top_k + bottom_k + samples) + 16 * 389 + 56 + 8 * classes
-        + 128 * (12 * per_image + 24)
+        kept = 20 * (top_k + bottom_k + samples) + 16 * 389 + 56 + 16 * classes
+        waiting = 128 * (12 * per_image + 24)
 
     with ``bottom_k`` 8, ``samples`` 64, 389 bins and 128 images that wait to be ranked: 13 kB by
-    default, and 8 bytes a class of the data set. Files are merged layer by layer, with three times
+    default, and 16 bytes a class of the data set. Files are merged layer by layer, with three times
     one layer in memory. With an executor, the leading process holds no pictures, but for a data set
     without length those of two shards a worker.
 
@@ -145,11 +146,11 @@ def scan(
     ((4, 3), 20)
     """
     network = Network.of(network)
-    for name, value in (("batch_size", batch_size), ("shard_images", shard_images)):
-        _expect_whole(name, value, 1)
+    _expect_whole("batch_size", batch_size, 1)
     _expect_whole("loader_workers", loader_workers, 0)
-    if threads is not None:
-        _expect_whole("threads", threads, 1)
+    for name, value in (("shard_images", shard_images), ("threads", threads)):
+        if value is not None:
+            _expect_whole(name, value, 1)
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(
             f"expected a concurrent.futures.Executor, got {type(executor).__name__}; of a Dask "
@@ -167,7 +168,9 @@ def scan(
         features=features,
         length=source.length,
     )
-    temporary = tempfile.TemporaryDirectory(prefix="nbviz-scan-") if store is None else None
+    temporary = None
+    if store is None:  # on Windows a file that somebody has still mapped cannot be removed
+        temporary = tempfile.TemporaryDirectory(prefix="nbviz-scan-", ignore_cleanup_errors=True)
     folder = Path(temporary.name if temporary else store or "").expanduser()
     if threads is None:
         threads = _threads_of(folder) or (1 if executor else torch.get_num_threads())

@@ -10,6 +10,7 @@ merged, as else all would have to be read.
 from __future__ import annotations
 
 import json
+import mmap
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,8 +58,7 @@ def write_features(file: BinaryIO, blocks: Iterable[NDArray[np.float32]], note: 
     waiting = iter(blocks)
     first = next(waiting)
     width = first.shape[1]
-    kind = pa.list_(pa.float32(), width)
-    schema = pa.schema([pa.field("features", kind)], metadata=_metadata(note))
+    schema = _feature_schema(width, note)
     with pa.ipc.new_file(file, schema) as writer:
         for block in _regrouped(chain([first], waiting), max(1, _BATCH // (4 * width))):
             column = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), width)
@@ -100,7 +100,8 @@ class TableFile:
         with _whole(path, "Parquet"):
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
         count = self._file.metadata.num_rows
-        if not (_says(self._file.schema_arrow, note) and rows in {None, count}):
+        says = self._file.schema_arrow.metadata or {}
+        if not (_metadata(note).items() <= says.items() and rows in {None, count}):
             self._file.close()
             raise _foreign(path, note)
 
@@ -142,16 +143,16 @@ class FeatureFile:
         self.path = path
         self.blocks: list[NDArray[np.float32]] = []
         self._checksums: list[bytes | None] = []
-        with _whole(path, "Arrow"), pa.memory_map(str(path)) as source:
-            file = pa.ipc.open_file(source)
-            kind = file.schema.types[0] if file.schema.types else pa.null()
-            if not (_is_features(kind) and _says(file.schema, note)):
+        with _whole(path, "Arrow"):
+            file = pa.ipc.open_file(_mapped(path))
+            width = _width(file.schema)
+            if not file.schema.equals(_feature_schema(width, note), check_metadata=True):
                 raise _foreign(path, note)
             for number in range(file.num_record_batches):
                 batch, remarks = file.get_batch_with_custom_metadata(number)
                 batch.validate()  # else a damaged length could lead out of the file
                 values = batch.column(0).values.to_numpy(zero_copy_only=True)
-                self.blocks.append(values.reshape(-1, kind.list_size))
+                self.blocks.append(values.reshape(-1, width))
                 self._checksums.append((remarks or {}).get(b"crc32"))
         if sum(map(len, self.blocks)) != rows:
             raise _foreign(path, note)
@@ -185,21 +186,29 @@ class FeatureFile:
             start += len(block)
 
 
+def _mapped(path: Path) -> pa.Buffer:
+    # Arrow's own way of mapping would have the system read all of it in advance.
+    with path.open("rb") as file:
+        return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 def _checksum(block: NDArray[np.float32]) -> bytes:
     return str(zlib.crc32(block.data)).encode()
 
 
-def _is_features(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type))
+def _feature_schema(width: int, note: Note) -> pa.Schema:
+    column = pa.field("features", pa.list_(pa.float32(), width))
+    return pa.schema([column], metadata=_metadata(note))
+
+
+def _width(schema: pa.Schema) -> int:
+    """Of the lists in a file of features; 1 for what is none."""
+    lists = [int(kind.list_size) for kind in schema.types if pa.types.is_fixed_size_list(kind)]
+    return max([1, *lists])
 
 
 def _metadata(note: Note) -> dict[bytes, bytes]:
     return {b"nbviz-scan": json.dumps(note).encode()}
-
-
-def _says(schema: pa.Schema, note: Note) -> bool:
-    """Whether a file says of itself what it should."""
-    return _metadata(note).items() <= (schema.metadata or {}).items()
 
 
 def _foreign(path: Path, note: Note) -> ScanStoreError:
@@ -221,7 +230,7 @@ def _whole(path: Path, kind: str) -> Iterator[None]:
     """Tell of a damaged file by its name, in one way."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, ScanStoreError):
         raise
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
         raise _damaged(path, kind, error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from time import monotonic
 
 from nbviz.network import Network
 from nbviz.scanning.payload import Work, forget_payload, save_payload
@@ -13,25 +14,27 @@ from nbviz.scanning.range_files import Span, gaps
 from nbviz.scanning.reading import Batch, Entry, Reader, batch_spans, read_ahead
 from nbviz.scanning.shard import Report, Rules, Ticket, one_at_a_time, pass_over
 from nbviz.scanning.source import ImageSource
-from nbviz.scanning.spreading import Job, spread
+from nbviz.scanning.spreading import Job, spread, workers_of
 from nbviz.scanning.store import Store
-from nbviz.scanning.work_list import Stream, shards
+from nbviz.scanning.work_list import MOST_IMAGES, Stream, shards, share
 
 __all__ = ["Run", "Scanned", "entries_of"]
 
 # Files of a store are merged whenever so many shards were added.
 _SHARDS_ADDED = 32
 _ENDLESS = 2**62
+# A shard ends after so many seconds of work, unless it is said how many images it has.
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class Scanned:
-    """What is scanned, and how the work is cut."""
+    """What is scanned, and how the work is cut: by time or workers, where not by images."""
 
     network: Network
     source: ImageSource
     rules: Rules
-    shard_images: int
+    shard_images: int | None
     loader_workers: int
 
 
@@ -74,25 +77,34 @@ class Run:
 
     def here(self) -> None:
         """In this process."""
-        scanned, bar = self._scanned, self._bar
         if self._stream is None:
-            spans = batch_spans(self._shards(), self._size)
-            ahead = self._reader.ahead(spans, scanned.loader_workers)
+            spans = batch_spans(self._missing, self._size)
+            ahead = self._reader.ahead(spans, self._scanned.loader_workers)
         else:
             ahead = read_ahead(self._streamed(self._stream), pinned=self._reader.pinned)
         with one_at_a_time, ahead as batches:
-            for span in self._shards():
-                rows, units = pass_over(
-                    scanned.network, scanned.rules.settings, span, batches, bar.add
-                )
-                end = span.first + len(rows.index)
-                if end > span.first:
-                    self._store.write_shard(span.first, end, rows, units)
-                    self._note_shard()
-                del rows, units  # else they would stay beside those of the next shard
-                if end < span.end:
-                    self._store.mark_end(end)
-                    return
+            for first, end in self._shards(self._scanned.shard_images or MOST_IMAGES):
+                reached = first
+                while reached < end:
+                    count = self._shard(Span(reached, end), batches)
+                    if not count:  # no more images, of a data set without length
+                        self._store.mark_end(reached)
+                        return
+                    reached += count
+
+    def _shard(self, span: Span, batches: Iterator[Batch]) -> int:
+        """Do a range or, where it is cut by time or the data set ends, its start: how many."""
+        scanned = self._scanned
+        if scanned.shard_images is None:
+            batches = _until(monotonic() + _SECONDS, batches)
+        rows, units = pass_over(
+            scanned.network, scanned.rules.settings, span, batches, self._bar.add
+        )
+        count = len(rows.index)
+        if count:
+            self._store.write_shard(span.first, span.first + count, rows, units)
+            self._note_shard()
+        return count
 
     def spread_over(self, executor: Executor) -> None:
         """By the workers of an executor, of which this process is none."""
@@ -101,9 +113,10 @@ class Run:
         payload = save_payload(self._store.path, work)
         ticket = Ticket(str(self._store.path), payload, scanned.rules, scanned.loader_workers)
         ends: list[int] = []
+        images = scanned.shard_images or share(scanned.source.length, workers_of(executor))
 
         def jobs() -> Iterator[Job]:
-            for span in self._shards():
+            for span in self._shards(images):
                 entries = None if stream is None else stream.take(span)
                 end = span.end if entries is None else span.first + len(entries)
                 if end > span.first:
@@ -123,11 +136,11 @@ class Run:
         for end in ends:
             self._store.mark_end(end)
 
-    def _shards(self) -> Iterator[Span]:
-        return shards(self._missing, self._scanned.shard_images, self._size)
+    def _shards(self, images: int) -> Iterator[Span]:
+        return shards(self._missing, images, self._size)
 
     def _streamed(self, stream: Stream) -> Iterator[Batch]:
-        for span in batch_spans(self._shards(), self._size):
+        for span in batch_spans(self._missing, self._size):
             entries = stream.take(span)
             end = span.first + len(entries)
             if entries:
@@ -139,3 +152,11 @@ class Run:
         self._added += 1
         if self._added % _SHARDS_ADDED == 0:
             self._store.compact()
+
+
+def _until(deadline: float, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The next batches, none once time is up when one has been dealt with."""
+    for batch in batches:
+        yield batch
+        if monotonic() >= deadline:
+            return

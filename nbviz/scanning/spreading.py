@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -19,9 +18,11 @@ from nbviz.scanning.range_files import Span
 from nbviz.scanning.reading import Entry
 from nbviz.scanning.shard import Report, Ticket, scan_shard
 
-__all__ = ["ExecutorLostError", "Job", "spread"]
+__all__ = ["ExecutorLostError", "Job", "spread", "workers_of"]
 
 _RETRIES = 3
+# Where an executor does not tell.
+_WORKERS = 8
 
 
 class ExecutorLostError(RuntimeError):
@@ -66,7 +67,7 @@ def spread(
     coming = iter(jobs)
     try:
         while True:
-            free = 2 * _workers(executor) - len(waiting)
+            free = 2 * workers_of(executor) - len(waiting)
             while free > 0 and (job := again.pop() if again else next(coming, None)) is not None:
                 waiting[_submitted(executor, ticket, job)] = job
                 free -= 1
@@ -119,7 +120,7 @@ def _lost(error: Exception) -> ExecutorLostError:
     )
 
 
-def _workers(executor: Any) -> int:
+def workers_of(executor: Any) -> int:
     """How many workers there are now, as far as executors of different makers tell."""
     client: Any = getattr(executor, "_client", None)  # dask's may get and lose workers on the way
     if hasattr(client, "nthreads"):
@@ -128,4 +129,4 @@ def _workers(executor: Any) -> int:
         count = getattr(executor, name, None)
         if isinstance(count, int) and count > 0:
             return count
-    return os.cpu_count() or 1
+    return _WORKERS

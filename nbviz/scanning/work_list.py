@@ -10,7 +10,15 @@ import numpy as np
 from nbviz.scanning.range_files import Span
 from nbviz.scanning.reading import Entry, Reader, reason_of
 
-__all__ = ["Stream", "shards", "started"]
+__all__ = ["MOST_IMAGES", "Stream", "shards", "share", "started"]
+
+#: Images of a shard, unless it is said how many.
+MOST_IMAGES = 8192
+_FEWEST_IMAGES = 256
+# Of a data set without length, whose images are sent to the workers and wait in memory.
+_SENT_IMAGES = 1024
+# So that workers end at about the same time.
+_SHARDS_A_WORKER = 8
 
 # A data set whose first images all fail is taken as the wrong one, rather than skipped to its end.
 _FAILURES = 100
@@ -25,6 +33,19 @@ def shards(missing: Iterable[Span], images: int, batch_size: int) -> Iterator[Sp
             stop = min(end, (start // size + 1) * size)
             yield Span(start, stop)
             start = stop
+
+
+def share(length: int | None, workers: int) -> int:
+    """Images of a shard, so that of a data set of this length each worker gets several.
+
+    Examples
+    --------
+    >>> share(50_000, 4), share(10**6, 4), share(1000, 4)
+    (1563, 8192, 256)
+    """
+    if length is None:
+        return _SENT_IMAGES
+    return min(MOST_IMAGES, max(_FEWEST_IMAGES, -(-length // (_SHARDS_A_WORKER * workers))))
 
 
 class Stream:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fixtures.plain_peaks import answering, digits, preferring, scenes, strongest, window
 from notebook_page import CellError
+from patch_rows import cells, expect_channels, expect_figures, expect_pictures, row, tiles, values
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -70,7 +71,6 @@ scan = nbviz.scan(
 patches = nbviz.TopPatches(scan, sort="peak", show="masked", size=64)
 patches
 """
-GAP = 6
 FIRST_TOP = 16
 
 
@@ -88,47 +88,6 @@ def choose(view, label, value):
 
 def press(view, text):
     view.find(f"button:text-is('{text}')").click()
-
-
-def row(position):
-    return f".row[aria-rowindex='{position + 1}']:not([hidden])"
-
-
-def cells(where):
-    return f"{where} .cell:not([hidden])"
-
-
-def expect_pictures(view, where=None):
-    where = where or row(0)
-    expect(view.find(cells(where)).first).to_be_visible()
-    expect(view.find(f"{where} .cell.empty:not([hidden])")).to_have_count(0)
-
-
-def channels(view, count):
-    """Numbers of the channels of the first rows."""
-    return [int(view.find(f"{row(at)} .channel").inner_text()) for at in range(count)]
-
-
-def expect_channels(view, expected):
-    for at, channel in enumerate(expected):
-        expect(view.find(f"{row(at)} .channel")).to_have_text(str(channel))
-
-
-def values(view, where):
-    texts = view.find(f"{cells(where)} .value").all_inner_texts()
-    return np.array([float(text.replace("−", "-")) for text in texts])
-
-
-def tiles(view, where, size, count):
-    """The patches on the screen, (count, size, size, 3)."""
-    pixels = view.pixels(f"{where} canvas")[:size, :, :3].astype(int)
-    return np.stack([pixels[:, at * (size + GAP) :][:, :size] for at in range(count)])
-
-
-def expect_figures(shown, exact):
-    """As they are rounded to three figures of the largest."""
-    assert len(shown) == len(exact)
-    np.testing.assert_allclose(shown, exact, atol=0.006 * np.abs(exact).max())
 
 
 def expect_end_of_a_long_layer(notebook, view):
@@ -317,16 +276,16 @@ def test_a_channel_opens_with_its_samples_its_histogram_and_its_image(open_noteb
     expect(notebook.page.locator(".bqplot")).to_be_visible()
     view.screenshot("opened")
     expect_downloads(notebook, view)
-    # The keyboard: close, go to another row's second patch, open it
+    # The keyboard: close, go on from the third patch to the fourth of another row, open it
     view.press("Escape")
     expect(view.find(".channel-panel")).to_be_hidden()
     notebook.wait_python("patches.channel == -1")
     expect(view.find(".rows")).to_be_focused()
     view.press("ArrowDown", "ArrowDown", "ArrowRight")
-    numbers, _, rows, columns = strongest(maps, 2, 2)
-    expect(view.find(".readout")).to_contain_text(f"image {numbers[1]} ")
+    numbers, *_ = strongest(maps, 2, 4)
+    expect(view.find(".readout")).to_contain_text(f"image {numbers[3]} ")
     view.press("Enter")
-    notebook.wait_python(f"(patches.channel, patches.image) == (2, {numbers[1]})")
+    notebook.wait_python(f"(patches.channel, patches.image) == (2, {numbers[3]})")
     expect(view.find(".channel-panel h3")).to_have_text("conv1, channel 2")
     expect(view.find(".spoken")).to_contain_text("Channel 2 is open")
     # Within the samples, too

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import tempfile
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nbviz.analysis.feature_rows import FeatureRows
 from nbviz.analysis.layers import UnknownLayerError
 from nbviz.scanning.manifest import Manifest, ScanMismatchError, ScanStoreError
 from nbviz.scanning.result import Scan
@@ -51,20 +53,19 @@ def test_it_tells_what_was_scanned(store):
     assert scan.layer_info("1")["name"] == "1"
 
 
-def test_features_are_read_when_they_are_asked_for(store, monkeypatch):
+def test_rows_of_images_are_read_once_and_features_where_they_are_asked_for(store, monkeypatch):
     asked, read = [], Store.read_images
-
-    def watched(store, *, features=True):
-        asked.append(features)
-        return read(store, features=features)
-
-    monkeypatch.setattr(Store, "read_images", watched)
+    monkeypatch.setattr(Store, "read_images", lambda s: asked.append(s) or read(s))
     scan = Scan.open(store.path)
     assert (len(scan), len(scan.skipped), repr(scan)[:4]) == (18, 2, "Scan")
-    assert asked == [False]
-    assert scan.images.features.shape == (COUNT, 20)
     assert scan.images is scan.images
-    assert asked == [False, True]
+    assert len(asked) == 1
+    features = scan.images.features
+    assert isinstance(features, FeatureRows)
+    assert features.shape == (COUNT, 20)
+    expected = answers(0, COUNT, COUNT)[0].features
+    np.testing.assert_array_equal(features[[17, 3, 6]], expected[[17, 3, 6]])
+    assert np.isnan(features[6]).all()
 
 
 def test_few_layers_are_kept_in_memory(store, monkeypatch):
@@ -162,3 +163,16 @@ def test_a_store_of_no_name_lives_as_long_as_its_scan():
         del scan
         gc.collect()
     assert not path.exists()
+
+
+def test_files_are_unmapped_before_their_directory_goes(store):
+    class Folder:
+        def __del__(self):
+            mapped.append(features() is not None)
+
+    mapped: list[bool] = []
+    scan = Scan(Store.open(store.path), keep=Folder())
+    features = weakref.ref(scan.images.features)
+    del scan
+    gc.collect()
+    assert mapped == [False]
