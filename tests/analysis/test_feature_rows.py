@@ -68,6 +68,13 @@ def test_what_is_given_is_a_copy():
         rows.__array__(copy=False)
 
 
+def test_reading_ahead_is_for_many_rows():
+    told: list[bool] = []
+    rows = FeatureRows([np.zeros((12, 2), np.float32)], told.append)
+    rows[5], rows[[1, 2, 3]], rows[[1, 2, 3, 4]], rows[:], np.asarray(rows)
+    assert told == [False, False, True, True, True]
+
+
 def test_no_rows_at_all():
     for rows in (FeatureRows([]), FeatureRows([np.zeros((0, 0), np.float32)])):
         assert rows.shape == np.asarray(rows).shape == rows[:].shape == (0, 0)

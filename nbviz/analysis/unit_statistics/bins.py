@@ -1,7 +1,8 @@
-"""Bins for values whose range nobody knows beforehand: eight to the octave on both sides of zero.
+"""Bins for values whose range nobody knows beforehand, finer where most activations are.
 
-Every histogram has the same bins, so two are merged by adding their counts. Zero has a bin of its
-own, since a rectified unit answers most images with it.
+Eight to the octave from 2**-12 to 2**12, two to the octave beyond, from 2**-40 to 2**20, on both
+sides of zero. Every histogram has the same bins, so two are merged by adding their counts. Zero has
+a bin of its own, since a rectified unit answers most images with it.
 """
 
 from __future__ import annotations
@@ -11,39 +12,41 @@ from numpy.typing import NDArray
 
 __all__ = ["BINS", "EDGES", "bin_of", "quantile", "share_above"]
 
-_PER_OCTAVE = 8
-_LOWEST, _HIGHEST = -12, 12
-#: Bins on one side of zero; one lies below the lowest power of two, one above the highest.
-_SIDE = _PER_OCTAVE * (_HIGHEST - _LOWEST) + 2
-_ZERO = _SIDE
-#: Number of bins.
-BINS = 2 * _SIDE + 1
+#: First octave, the one behind the last, and bins to the octave.
+_OCTAVES = ((-40, -12, 2), (-12, 12, 8), (12, 20, 2))
 
 
 def _edges() -> NDArray[np.float64]:
-    octaves = 2.0 ** np.arange(_LOWEST, _HIGHEST)
-    steps = 1 + np.arange(_PER_OCTAVE) / _PER_OCTAVE
-    positive = [*np.outer(octaves, steps).ravel(), 2.0**_HIGHEST, np.inf]
+    positive = [
+        2.0**octave * (1 + step / count)
+        for first, end, count in _OCTAVES
+        for octave in range(first, end)
+        for step in range(count)
+    ]
+    positive += [2.0 ** _OCTAVES[-1][1], np.inf]
     return np.array([*(-value for value in reversed(positive)), 0.0, 0.0, *positive])
 
 
 #: float64, shape (BINS + 1,): bin `b` spans ``EDGES[b]`` to ``EDGES[b + 1]``. Of two neighbouring
 #: bins the one farther from zero has the edge between them; zero's own bin has no width.
 EDGES = _edges()
+#: Number of bins.
+BINS = len(EDGES) - 1
+_ZERO = BINS // 2
 
 #: Of a float32 sign, exponent and the first three bits behind the point tell the bin.
 _SHIFT = 20
 
 
 def _table() -> NDArray[np.int32]:
-    head = np.arange(2 ** (32 - _SHIFT))
-    size = head & 0x7FF
-    step = np.clip(size - (127 + _LOWEST) * _PER_OCTAVE + 1, 0, _SIDE - 1) + 1
-    step[size < _PER_OCTAVE] = 0  # too small for the format, which processors take as zero
-    found = np.where(head > 0x7FF, _ZERO - step, _ZERO + step)
-    found[size >= 255 * _PER_OCTAVE] = BINS
-    table: NDArray[np.int32] = found.astype(np.int32)
-    return table
+    heads = np.arange(2 ** (31 - _SHIFT), dtype=np.uint32) << np.uint32(_SHIFT)
+    finite = heads < np.float32(np.inf).view(np.uint32)
+    smallest = heads[finite].view(np.float32)
+    step = np.searchsorted(EDGES[_ZERO + 2 :], smallest, side="right") + 1
+    step[smallest < np.finfo(np.float32).tiny] = 0  # which processors may take as zero
+    table = np.full((2, len(heads)), BINS, np.int32)
+    table[:, finite] = _ZERO + step, _ZERO - step
+    return table.reshape(-1)
 
 
 _BIN_OF_HEAD = _table()
@@ -70,8 +73,8 @@ def bin_of(values: NDArray[np.float32]) -> NDArray[np.int32]:
 def quantile(counts: NDArray[np.int64], q: float) -> NDArray[np.float64]:
     """The value below which a share `q` of what was counted lies, a row of `counts` each.
 
-    Within a bin values are taken as spread evenly, so the error is at most the width of a bin (an
-    eighth to a sixteenth of the value); beyond the outermost edges that edge is given.
+    Within a bin values are taken as spread evenly, so the error is at most the width of a bin: an
+    eighth to a sixteenth of the value between 2**-12 and 2**12, a half to a third beyond.
 
     Parameters
     ----------
@@ -128,5 +131,5 @@ def share_above(counts: NDArray[np.int64], values: NDArray[np.float32]) -> NDArr
 
 
 def _span(found: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    limit = 2.0**_HIGHEST
+    limit = EDGES[-2]
     return np.clip(EDGES[found], -limit, limit), np.clip(EDGES[found + 1], -limit, limit)

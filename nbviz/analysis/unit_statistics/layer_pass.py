@@ -180,7 +180,7 @@ class LayerPass:
         mean = np.where(finite, mean, 0.0)
         self._mean_sum = add_exactly(self._mean_sum, mean)
         self._square_sum = add_exactly(self._square_sum, mean**2)
-        self._classes.add(labels, mean, np.where(finite, value[:, 0], np.float32(0)))
+        self._classes.add(labels, finite, mean, np.where(finite, value[:, 0], np.float32(0)))
 
     def _rank(
         self, images: NDArray[np.int64], value: NDArray[np.float32], place: NDArray[np.int64]
@@ -242,6 +242,7 @@ class LayerPass:
             class_images=self._classes.images,
             class_sum=self._classes.sums[0],
             class_peak_sum=self._classes.sums[1],
+            class_missing=self._classes.missing,
         )
 
 
@@ -252,9 +253,18 @@ class _ClassSums:
         self.numbers = np.zeros(0, np.int64)
         self.images = np.zeros(0, np.int64)
         self.sums = [np.zeros((channels, 0), np.int64) for _ in ("means", "peaks")]
+        self.missing = np.zeros((channels, 0), np.int64)
 
-    def add(self, labels: NDArray[np.int64], *values: NDArray[np.floating[Any]]) -> None:
-        """Add means and peaks (images, channels) of images of these classes; -1 is none."""
+    def add(
+        self,
+        labels: NDArray[np.int64],
+        finite: NDArray[np.bool_],
+        *values: NDArray[np.floating[Any]],
+    ) -> None:
+        """Add means and peaks (images, channels) of images of these classes; -1 is none.
+
+        What is not finite is counted, and its values must be zero.
+        """
         order = np.argsort(labels, kind="stable")
         order = order[np.searchsorted(labels[order], 0) :]
         if not len(order):
@@ -266,12 +276,19 @@ class _ClassSums:
         for sums, value in zip(self.sums, values, strict=True):
             fixed = np.rint(value[order] * CLASS_SCALE).astype(np.int64)
             sums[:, at] += np.add.reduceat(fixed, starts, axis=0).T
+        if not finite[order].all():
+            if not self.missing.size:
+                self.missing = np.zeros((len(self.missing), len(self.numbers)), np.int64)
+            missing = np.add.reduceat(~finite[order], starts, axis=0, dtype=np.int64)
+            self.missing[:, at] += missing.T
 
     def _know(self, classes: NDArray[np.int64]) -> None:
         known = np.union1d(self.numbers, classes)
         if len(known) > len(self.numbers):
             self.images = spread(self.images[None], self.numbers, known)[0]
             self.sums = [spread(sums, self.numbers, known) for sums in self.sums]
+            if self.missing.size:
+                self.missing = spread(self.missing, self.numbers, known)
             self.numbers = known
 
 

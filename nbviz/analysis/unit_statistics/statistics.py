@@ -24,7 +24,7 @@ CLASS_SCALE = 2.0**30
 _RANKED = ("top", "bottom", "sample")
 _COUNTS = ("peak_counts", "place_counts", "mean_sum", "square_sum", "nonfinite")
 
-_BY_CLASS = ("classes", "class_images", "class_sum", "class_peak_sum")
+_BY_CLASS = ("classes", "class_images", "class_sum", "class_peak_sum", "class_missing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +78,9 @@ class UnitStatistics:
     """(channels, classes seen): sum of the means, in units of 1 / `CLASS_SCALE`."""
     class_peak_sum: NDArray[np.int64]
     """(channels, classes seen): the same of the peaks."""
+    class_missing: NDArray[np.int64]
+    """(channels, classes seen): images for which the channel gave no finite number, of each class;
+    (channels, 0) where there are none."""
 
     @classmethod
     def empty(cls, channels: int, settings: PassSettings) -> UnitStatistics:
@@ -100,6 +103,7 @@ class UnitStatistics:
             class_images=nothing,
             class_sum=np.zeros((channels, 0), np.int64),
             class_peak_sum=np.zeros((channels, 0), np.int64),
+            class_missing=np.zeros((channels, 0), np.int64),
         )
 
     def merge(self, other: UnitStatistics) -> UnitStatistics:
@@ -151,6 +155,15 @@ class UnitStatistics:
             class_images=images[0],
             class_sum=sums,
             class_peak_sum=peaks,
+            class_missing=self._missing_of(other, classes),
+        )
+
+    def _missing_of(self, other: UnitStatistics, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+        there = [part for part in (self, other) if part.class_missing.size]
+        if not there:
+            return np.zeros((len(self.nonfinite), 0), np.int64)
+        return sum(  # type: ignore[return-value]
+            spread(part.class_missing, part.classes, classes) for part in there
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -236,7 +249,7 @@ class UnitStatistics:
     def class_means(self) -> NDArray[np.float64]:
         """(classes seen, channels): mean activation over the images of each class.
 
-        NaN for a channel that was not finite for some image, since nobody knows of which class.
+        NaN where no image of a class gave a finite number.
         """
         return self._by_class(self.class_sum)
 
@@ -249,8 +262,10 @@ class UnitStatistics:
         return self._by_class(self.class_peak_sum)
 
     def _by_class(self, sums: NDArray[np.int64]) -> NDArray[np.float64]:
-        means: NDArray[np.float64] = _divided(sums / CLASS_SCALE, self.class_images).T
-        means[:, self.nonfinite > 0] = np.nan
+        images = self.class_images
+        if self.class_missing.size:
+            images = images - self.class_missing
+        means: NDArray[np.float64] = _divided(sums / CLASS_SCALE, images).T
         return means
 
     def peak_quantile(self, q: float) -> NDArray[np.float64]:
@@ -261,7 +276,7 @@ class UnitStatistics:
         """
         if not 0 <= q <= 1:
             raise ValueError(f"expected a share from 0 to 1, got {q}")
-        rough = bins.quantile(self.peak_counts, q)
+        rough = np.clip(bins.quantile(self.peak_counts, q), self.bottom.value[:, 0], self.peak)
         if self.settings.per_image > 1:
             return rough
         above = np.maximum(self.count - 1, 0) * (1 - q)  # so many stand above it
