@@ -194,7 +194,8 @@ def _below(value: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     tiny = np.finfo(np.float32).smallest_normal
     below = np.nextafter(value, np.float32(-np.inf))
-    return np.where(abs(value) <= tiny, -tiny, below).astype(np.float32)
+    result: NDArray[np.float32] = np.where(abs(value) <= tiny, -tiny, below).astype(np.float32)
+    return result
 
 
 def _rare(name: str, peaks: _Peaks, statistics: PeakShares, quantile: float) -> list[Answer]:

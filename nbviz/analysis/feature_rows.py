@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["FeatureRows"]
+
+# One row out of so many is often enough that those between may be read, too.
+_DENSE = 4
 
 
 class FeatureRows:
@@ -22,6 +25,8 @@ class FeatureRows:
     blocks : sequence of float32 arrays, shape (n, D)
         The rows in order. They are kept, not copied, and with them the files they may be mapped
         from.
+    read_ahead : callable, optional
+        Told before rows are read whether they are many, so that reading files ahead pays.
 
     Raises
     ------
@@ -38,11 +43,15 @@ class FeatureRows:
     dtype = np.dtype(np.float32)
     ndim = 2
 
-    def __init__(self, blocks: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[NDArray[np.float32]],
+        read_ahead: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         widths = sorted({block.shape[1] for block in blocks})
         if len(widths) > 1:
             raise ValueError(f"expected features of one width, got {widths}")
-        self._blocks = list(blocks)
+        self._blocks, self._read_ahead = list(blocks), read_ahead
         self._starts = np.cumsum([0, *map(len, blocks)])
         self.shape = int(self._starts[-1]), widths[0] if widths else 0
 
@@ -60,6 +69,7 @@ class FeatureRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("expected that features may be copied, as they lie in several places")
+        self._read_ahead(True)
         nothing = np.zeros((0, self.shape[1]), np.float32)
         return np.concatenate([nothing, *self._blocks]).astype(dtype or np.float32, copy=False)
 
@@ -81,6 +91,7 @@ class FeatureRows:
         """
         wanted = self._numbers(rows)
         flat = wanted.reshape(-1)
+        self._read_ahead(_DENSE * len(flat) > len(self))
         order = np.argsort(flat, kind="stable")  # a file is read from its start to its end
         ascending = flat[order]
         bounds = np.searchsorted(ascending, self._starts).tolist()

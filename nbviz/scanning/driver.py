@@ -129,10 +129,10 @@ def scan(
     input of up to 4 batches (with loader processes of 2 each, and 1), the activations of one, the
     rows of one shard (25 bytes and 4 a feature an image), and of every channel so many bytes::
 
-        kept = 20 * (top_k + bottom_k + samples) + 16 * 389 + 56 + 16 * classes
+        kept = 20 * (top_k + bottom_k + samples) + 16 * 533 + 56 + 16 * classes
         waiting = 128 * (12 * per_image + 24)
 
-    with ``bottom_k`` 8, ``samples`` 64, 389 bins and 128 images that wait to be ranked: 13 kB by
+    with ``bottom_k`` 8, ``samples`` 64, 533 bins and 128 images that wait to be ranked: 15 kB by
     default, and 16 bytes a class of the data set. Files are merged layer by layer, with three times
     one layer in memory. With an executor, the leading process holds no pictures, but for a data set
     without length those of two shards a worker.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,7 +145,9 @@ class FeatureFile:
         self.blocks: list[NDArray[np.float32]] = []
         self._checksums: list[bytes | None] = []
         with _whole(path, "Arrow"):
-            file = pa.ipc.open_file(_mapped(path))
+            self._map = _mapped(path)
+            self.read_ahead(False)
+            file = pa.ipc.open_file(pa.py_buffer(self._map))
             width = _width(file.schema)
             if not file.schema.equals(_feature_schema(width, note), check_metadata=True):
                 raise _foreign(path, note)
@@ -162,6 +165,12 @@ class FeatureFile:
 
     def __exit__(self, *_: object) -> None:
         self.blocks = []
+        del self._map  # which ends with the last block
+
+    def read_ahead(self, wanted: bool) -> None:
+        """Whether what follows is read from the disk, too, where a row is; at first it is not."""
+        if hasattr(mmap, "MADV_RANDOM"):
+            self._map.madvise(mmap.MADV_NORMAL if wanted else mmap.MADV_RANDOM)
 
     def checked(self) -> Iterator[NDArray[np.float32]]:
         """Its blocks, each read whole and compared with its checksum.
@@ -171,6 +180,7 @@ class FeatureFile:
         ScanStoreError
             If one is damaged.
         """
+        self.read_ahead(True)
         for block, checksum in zip(self.blocks, self._checksums, strict=True):
             if _checksum(block) != checksum:
                 raise _damaged(self.path, "Arrow", "its content is another than was written")
@@ -186,10 +196,12 @@ class FeatureFile:
             start += len(block)
 
 
-def _mapped(path: Path) -> pa.Buffer:
-    # Arrow's own way of mapping would have the system read all of it in advance.
+def _mapped(path: Path) -> mmap.mmap:
+    # Arrow's own way of mapping has the system read all of it in advance.
     with path.open("rb") as file:
-        return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if sys.version_info >= (3, 13) and sys.platform != "win32":
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, trackfd=False)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _checksum(block: NDArray[np.float32]) -> bytes:

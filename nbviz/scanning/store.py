@@ -296,18 +296,24 @@ class Store:
             parts += [image_rows(table.slice(r.first - span.first, r.size)) for r in ranges]
         rows = ImageRows.joined(parts)
         _expect_all(done, len(rows.index), self._images)
-        features = FeatureRows(list(self._mapped_features(done)))
-        if self._has_features:
-            _expect_all(done, len(features), self._features)
-        else:
-            features = FeatureRows([np.zeros((len(rows.index), 0), np.float32)])
+        if not self._has_features:
+            return replace(rows, features=FeatureRows([np.asarray(rows.features)]))
+        features = self._mapped_features(done)
+        _expect_all(done, len(features), self._features)
         return replace(rows, features=features)
 
-    def _mapped_features(self, done: Sequence[Span]) -> Iterator[NDArray[np.float32]]:
+    def _mapped_features(self, done: Sequence[Span]) -> FeatureRows:
+        files, blocks = list[FeatureFile](), list[NDArray[np.float32]]()
         for span, ranges in _needed(done, self._features):
-            with self._feature_file(span) as file:
-                for first, end in ranges:
-                    yield from file.rows(first - span.first, end - span.first)
+            files.append(self._feature_file(span))
+            for first, end in ranges:
+                blocks += files[-1].rows(first - span.first, end - span.first)
+
+        def read_ahead(wanted: bool) -> None:
+            for file in files:
+                file.read_ahead(wanted)
+
+        return FeatureRows(blocks, read_ahead)
 
     def _merge(self, part: RangeFolder, group: Sequence[Span], whole: Span) -> None:
         """Write the file of a range that files of ranges in it are merged into."""

@@ -296,18 +296,26 @@ def channel_sentence(overview: LayerOverview, channel: int, names: Sequence[str]
     odd = f" It gave NaN or infinity for {bad} images, which are left out." if bad else ""
     if not overview.statistics.count[channel]:
         return f"It gave no number for any image.{odd}"
-    peak, silent = (float(overview.arrays[each][channel]) for each in ("peak", "sparsity"))
+    peak, silent = _figure(overview.arrays["peak"][channel]), overview.arrays["sparsity"][channel]
     if state & CONSTANT:
-        return f"It has the same peak, {peak:.3g}, for every image.{odd}"
+        return f"It has the same peak, {peak}, for every image.{odd}"
     if state & DEAD:
-        return f"Dead: no image brings it above zero (its peak is {peak:.3g}).{odd}"
-    zeros = f"; it is zero at {silent:.0%} of the places" if silent > 0 else ""
-    said = f"Its peak is {peak:.3g}{zeros}.{odd}"
+        return f"Dead: no image brings it above zero (its peak is {peak}).{odd}"
+    share = "more than 99%" if 0.995 <= silent < 1 else f"{silent:.0%}"
+    zeros = f"; it is zero at {share} of the places" if silent > 0 else ""
+    said = f"Its peak is {peak}{zeros}.{odd}"
     shares = shares_state(overview.arrays["label"][channel], names)
     if shares:
         first, total = shares[0], sum(each["count"] for each in shares)
-        said += f" Of its {total} strongest patches {first['count']} are of “{first['name']}”"
+        be = "is" if first["count"] == 1 else "are"
+        said += f" Of its {total} strongest patches {first['count']} {be} of “{first['name']}”"
         said += f", {len(shares)} classes in all." if len(shares) > 1 else "."
     flags = overview.arrays["flags"][channel]
     apart = int(((flags & (BESIDE_THE_CLASS | BESIDE_THE_LOOK)) > 0).sum())
-    return said + (f" {apart} differ from the rest in class or look." if apart else "")
+    differ = "differs" if apart == 1 else "differ"
+    return said + (f" {apart} {differ} from the rest in class or look." if apart else "")
+
+
+def _figure(value: float) -> str:
+    """Three figures, and all digits before the point of what is no huge number."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -41,7 +41,7 @@ def test_it_does_not_grow_with_the_data_set(peaks):
 
 
 # As the docstring of `scan` has it.
-KEPT = "20 * (top_k + bottom_k + samples) + 16 * 389 + 56 + 16 * classes"
+KEPT = "20 * (top_k + bottom_k + samples) + 16 * 533 + 56 + 16 * classes"
 WAITING = "128 * (12 * per_image + 24)"
 DEFAULTS = {"top_k": 16, "bottom_k": 8, "samples": 64, "per_image": 1, "classes": 3}
 
