@@ -16,6 +16,7 @@ from nbviz.analysis.layers import Layer, Layers
 from nbviz.analysis.map_layout import expect_drawable, maps_of
 from nbviz.analysis.receptive_field import Box
 from nbviz.analysis.unit_places import units_centred_in
+from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 from nbviz.network import Network
 
 __all__ = ["Answer", "answering_channels"]
@@ -24,17 +25,10 @@ __all__ = ["Answer", "answering_channels"]
 _ROUNDING = 1e-9
 
 
-class PeakShares(Protocol):
-    """Of `nbviz.analysis.unit_statistics.UnitStatistics` what is read here."""
-
-    def peak_share_above(self, values: NDArray[np.float32], /) -> NDArray[np.float64]:
-        """Share of the images whose peak is above a value, a channel each."""
-
-
 class StatisticsByLayer(Protocol):
     """A scan, or a mapping of layers' names to their statistics."""
 
-    def __getitem__(self, layer: str, /) -> PeakShares: ...
+    def __getitem__(self, layer: str, /) -> UnitStatistics: ...
 
 
 @dataclass(frozen=True)
@@ -108,13 +102,13 @@ def answering_channels(
 
     Examples
     --------
-    >>> class OfTen:
-    ...     def peak_share_above(self, values):  # over images whose peaks are 0 to 9
-    ...         return (np.arange(10) > values[:, None]).mean(1)
+    >>> from nbviz.analysis.data_pass import scan_batch
     >>> network = Network(nn.Sequential(nn.Identity()), input_shape=(2, 4, 4))
+    >>> pictures = torch.arange(10.0).reshape(10, 1, 1, 1).expand(10, 2, 4, 4)
+    >>> statistics = scan_batch(network, pictures, ["0"], images=range(10))
     >>> picture = torch.zeros(2, 4, 4)
     >>> picture[1, 2, 3] = 8.5
-    >>> answering_channels(network, {"0": OfTen()}, picture, None, ["0"], quantile=0.9)
+    >>> answering_channels(network, statistics, picture, None, ["0"], quantile=0.9)
     [Answer(layer='0', channel=1, value=8.5, row=2, col=3, share_above=0.1)]
     """
     if not 0 <= quantile <= 1:
@@ -198,7 +192,7 @@ def _below(value: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def _rare(name: str, peaks: _Peaks, statistics: PeakShares, quantile: float) -> list[Answer]:
+def _rare(name: str, peaks: _Peaks, statistics: UnitStatistics, quantile: float) -> list[Answer]:
     known = np.isfinite(peaks.value)
     value = np.where(known, peaks.value, np.float32(0))
     share = np.asarray(statistics.peak_share_above(value))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nbviz.analysis.prediction import class_name
 from nbviz.network import Network
 
 __all__ = ["ClassFound", "choose_class", "nearest_classes", "search_classes"]
@@ -154,7 +155,9 @@ def nearest_classes(
     return tuple(ClassFound(number, names[number]) for number in list(order)[:count])
 
 
-def search_classes(classes: Sequence[str] | None, text: str) -> tuple[int, ...]:
+def search_classes(
+    classes: Sequence[str] | None, text: str, numbers: Sequence[int] = ()
+) -> tuple[int, ...]:
     """The classes that a text asks for: "retriever", "fire truck, ambulance" or a number.
 
     Each part between commas finds the classes whose name holds all of its words, in any case; a
@@ -166,6 +169,9 @@ def search_classes(classes: Sequence[str] | None, text: str) -> tuple[int, ...]:
     classes : sequence of str or None
         Names in the order of the classes.
     text : str
+    numbers : sequence of int
+        Classes to search beside those with a name, as those that were seen. They are called
+        "class 7", and are found by this or by the number alone.
 
     Returns
     -------
@@ -175,23 +181,28 @@ def search_classes(classes: Sequence[str] | None, text: str) -> tuple[int, ...]:
     Raises
     ------
     ValueError
-        If the text is empty, a part finds nothing (the nearest names are offered), or the names
-        are not known.
+        If the text is empty, a part finds nothing (the nearest names are offered), or there are
+        no classes.
 
     Examples
     --------
     >>> names = ["golden retriever", "tabby cat", "Labrador retriever", "wild cat"]
     >>> search_classes(names, "Retriever"), search_classes(names, "cat wild, golden")
     ((0, 2), (0, 3))
+    >>> search_classes(None, "class 1, 12", numbers=range(20))
+    (1, 12)
     """
-    if not classes:
+    names = dict(enumerate(classes or ()))
+    unnamed = {n for n in numbers if n >= 0 and n not in names}
+    names |= {n: class_name(n, None) for n in sorted(unnamed)}
+    if not names:
         msg = (
-            f"expected a scan that knows the names of its classes, got none, so {text!r:.60} "
-            f"cannot be looked for; pass classes=[...] to the scan"
+            f"expected a scan that knows classes, got none, so {text!r:.60} cannot be looked for; "
+            f"pass labels= to nbviz.scan"
         )
         raise ValueError(msg)
-    names = [name.casefold() for name in classes]
-    whole = tuple(n for n, name in enumerate(names) if name == text.strip().casefold())
+    folded = {n: name.casefold() for n, name in names.items()}
+    whole = tuple(n for n, name in folded.items() if name == text.strip().casefold())
     if whole:
         return whole
     parts = [part.split() for part in text.casefold().split(",") if part.strip()]
@@ -200,14 +211,21 @@ def search_classes(classes: Sequence[str] | None, text: str) -> tuple[int, ...]:
         raise ValueError(msg)
     found: set[int] = set()
     for words in parts:
-        here = {n for n, name in enumerate(names) if all(word in name for word in words)}
-        number = words[0] if len(words) == 1 and words[0].isdecimal() else ""
-        if not here and number and int(number) < len(names):
-            here = {int(number)}
+        here = _holding(folded, unnamed, words)
         if not here:
-            raise ValueError(_not_found(classes, " ".join(words)))
+            raise ValueError(_not_found([*names.values()], " ".join(words)))
         found |= here
     return tuple(sorted(found))
+
+
+def _holding(names: dict[int, str], unnamed: set[int], words: list[str]) -> set[int]:
+    """Classes that some words ask for; the names are in lower case."""
+    number = int(words[0]) if len(words) == 1 and words[0].isdecimal() else -1
+    whole = {n for n, name in names.items() if name == " ".join(words)}
+    if whole or number in unnamed:
+        return whole or {number}
+    here = {n for n, name in names.items() if all(word in name for word in words)}
+    return here or ({number} & names.keys())
 
 
 def _not_found(classes: Sequence[str], text: str) -> str:
@@ -221,4 +239,4 @@ def _not_found(classes: Sequence[str], text: str) -> str:
             near |= dict.fromkeys(names_of[close])
     offered = ", ".join(repr(name) for name in list(near)[:3])
     advice = f"did you mean {offered}?" if near else "type a part of a class's name"
-    return f"expected words of one of {len(classes)} class names, got {text!r:.60}; {advice}"
+    return f"No class is called {text!r:.60}; {advice}"

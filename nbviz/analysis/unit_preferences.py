@@ -2,92 +2,35 @@
 
 `preferences` joins all that an overview needs, for all channels of a layer at once: how much they
 answer to one class, and how alike their strongest patches are (`nbviz.analysis.patch_likeness`).
-Class numbers below 0 stand for "not known" and count nowhere. The public names of these are offered
-here, and `search_classes`, which finds the classes to ask for.
+Class numbers below 0 stand for "not known" and count nowhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbviz.analysis.class_choice import search_classes
-from nbviz.analysis.feature_rows import FeatureRows
+from nbviz.analysis.data_pass import ImageRows
 from nbviz.analysis.layers import Layer
-from nbviz.analysis.patch_likeness import (
-    BESIDE_THE_CLASS,
-    BESIDE_THE_LOOK,
-    ClassShare,
-    class_shares,
-    diversity,
-    false_friends,
-    purity,
-    similarities,
-)
+from nbviz.analysis.patch_likeness import diversity, false_friends, purity, similarities
 from nbviz.analysis.unit_places import sees_padding
+from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 
 __all__ = [
-    "BESIDE_THE_CLASS",
-    "BESIDE_THE_LOOK",
     "SEES_PADDING",
     "ChannelPreferences",
-    "ClassShare",
-    "class_shares",
-    "diversity",
-    "false_friends",
     "middle",
     "positions_of",
     "preferences",
-    "purity",
-    "search_classes",
     "selectivity",
-    "similarities",
 ]
 
 # Beside the bits of `false_friends`.
 SEES_PADDING = 4
-
-
-class _Places(Protocol):
-    """Of `nbviz.analysis.unit_statistics.Ranked` what is read here: rows are channels."""
-
-    @property
-    def value(self) -> NDArray[np.float32]: ...
-    @property
-    def image(self) -> NDArray[np.int64]: ...
-    @property
-    def row(self) -> NDArray[np.int32]: ...
-    @property
-    def col(self) -> NDArray[np.int32]: ...
-
-
-class _Statistics(Protocol):
-    """Of `nbviz.analysis.unit_statistics.UnitStatistics` what is read here."""
-
-    @property
-    def top(self) -> _Places: ...
-    @property
-    def sample(self) -> _Places: ...
-    @property
-    def classes(self) -> NDArray[np.int64]: ...
-    @property
-    def class_peaks(self) -> NDArray[np.float64]: ...
-    def peak_quantile(self, q: float, /) -> NDArray[np.float64]: ...
-
-
-class _Images(Protocol):
-    """Of the rows of a pass, one an image, what is read here."""
-
-    @property
-    def index(self) -> NDArray[np.int64]: ...
-    @property
-    def label(self) -> NDArray[np.int32]: ...
-    @property
-    def features(self) -> NDArray[np.float32] | FeatureRows: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +50,7 @@ class ChannelPreferences:
     labels : int32 array, shape (channels, k)
         Class of each patch's image, -1 if unknown.
     flags : uint8 array, shape (channels, k)
-        Sum of `BESIDE_THE_CLASS` (1), `BESIDE_THE_LOOK` (2) and `SEES_PADDING` (4).
+        Sum of `SEES_PADDING` (4) and the two bits of `patch_likeness.false_friends` (1, 2).
     """
 
     best: NDArray[np.int32]
@@ -119,8 +62,8 @@ class ChannelPreferences:
 
 
 def preferences(
-    statistics: _Statistics,
-    images: _Images,
+    statistics: UnitStatistics,
+    images: ImageRows,
     layer: Layer | None = None,
     *,
     classes: Sequence[int] | None = None,
@@ -149,15 +92,18 @@ def preferences(
 
     Examples
     --------
-    >>> from types import SimpleNamespace as Record
-    >>> place = np.zeros((1, 3), np.int32)
-    >>> top = Record(image=np.array([[4, 2, -1]]), value=np.ones((1, 3)), row=place, col=place)
-    >>> statistics = Record(top=top, classes=np.arange(2), class_peaks=np.array([[3.0], [1.0]]))
-    >>> features = np.array([[1, 0], [0, 2]], np.float32)
-    >>> images = Record(index=np.array([2, 4]), label=np.array([0, 0]), features=features)
-    >>> found = preferences(statistics, images)
-    >>> found.best.tolist(), found.selectivity.tolist(), found.diversity.tolist()
-    ([0], [0.5], [1.0])
+    >>> import torch
+    >>> from nbviz import Network
+    >>> from nbviz.analysis.data_pass import DataPass
+    >>> from nbviz.analysis.unit_statistics.settings import PassSettings
+    >>> network = Network(torch.nn.Sequential(torch.nn.Identity()), input_shape=(1, 2, 2))
+    >>> passed = DataPass(network, PassSettings(layers=("0",), top_k=2))
+    >>> pictures = torch.tensor([3.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    >>> passed.add(pictures, images=[0, 1], labels=[5, 8])
+    >>> images, statistics = passed.finish()
+    >>> found = preferences(statistics["0"], images)
+    >>> found.best.tolist(), found.selectivity.tolist(), found.purity.tolist()
+    ([5], [0.5], [0.5])
     """
     there = (statistics.top.image >= 0) & (statistics.top.value != 0)  # zero is no excitation
     at = np.where(there, positions_of(images.index, statistics.top.image), -1)
@@ -301,7 +247,7 @@ def _expect_both_sides(inside: NDArray[np.bool_], classes: Sequence[int]) -> Non
     raise ValueError(msg)
 
 
-def middle(statistics: _Statistics, channel: int, count: int) -> NDArray[np.int64]:
+def middle(statistics: UnitStatistics, channel: int, count: int) -> NDArray[np.int64]:
     """Sampled images to which a channel answers as to most: nearest its median peak.
 
     Parameters
@@ -325,9 +271,12 @@ def middle(statistics: _Statistics, channel: int, count: int) -> NDArray[np.int6
 
     Examples
     --------
-    >>> from types import SimpleNamespace as Record
-    >>> sample = Record(value=np.array([[0.0, 9.0, 3.0, 5.0]]), image=np.arange(4)[None])
-    >>> middle(Record(sample=sample, peak_quantile=lambda q: np.array([4.0])), 0, 2).tolist()
+    >>> import torch
+    >>> from nbviz import Network
+    >>> from nbviz.analysis.data_pass import scan_batch
+    >>> network = Network(torch.nn.Sequential(torch.nn.Identity()), input_shape=(1, 2, 2))
+    >>> pictures = torch.tensor([0.0, 9.0, 3.0, 5.0]).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
+    >>> middle(scan_batch(network, pictures, ["0"], images=range(4))["0"], 0, 2).tolist()
     [3, 2]
     """
     values = np.asarray(statistics.sample.value)

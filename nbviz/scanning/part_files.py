@@ -128,8 +128,7 @@ class TableFile:
 class FeatureFile:
     """A file of features, mapped into memory and checked.
 
-    It is no longer mapped, and can be removed on Windows, too, once it is left as a context and no
-    block of it is in use.
+    It stays mapped, and on Windows cannot be removed, as long as this or a block of it lives.
 
     Parameters
     ----------
@@ -159,13 +158,6 @@ class FeatureFile:
                 self._checksums.append((remarks or {}).get(b"crc32"))
         if sum(map(len, self.blocks)) != rows:
             raise _foreign(path, note)
-
-    def __enter__(self) -> FeatureFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.blocks = []
-        del self._map  # which ends with the last block
 
     def read_ahead(self, wanted: bool) -> None:
         """Whether what follows is read from the disk, too, where a row is; at first it is not."""

@@ -317,14 +317,14 @@ class Store:
 
     def _merge(self, part: RangeFolder, group: Sequence[Span], whole: Span) -> None:
         """Write the file of a range that files of ranges in it are merged into."""
+        if part is self._features:
+            mapped = map(self._feature_file, group)
+            self._write_features(whole, chain.from_iterable(file.checked() for file in mapped))
+            return
+        merged = self._merged_units if part is self._units else self._merged_images
         with ExitStack() as opened:
-            if part is self._features:
-                mapped = [opened.enter_context(self._feature_file(span)) for span in group]
-                self._write_features(whole, chain.from_iterable(f.checked() for f in mapped))
-            else:
-                files = [opened.enter_context(self._table_file(part, span)) for span in group]
-                merged = self._merged_units if part is self._units else self._merged_images
-                self._write_tables(part, whole, merged(files))
+            files = [opened.enter_context(self._table_file(part, span)) for span in group]
+            self._write_tables(part, whole, merged(files))
 
     def _merged_units(self, files: Sequence[TableFile]) -> Iterator[pa.Table]:
         settings = self.manifest.pass_settings

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import nn
 
 from nbviz.analysis import receptive_field
@@ -21,17 +19,16 @@ from nbviz.widgets.base import answers, bundle
 from nbviz.widgets.mask_states import Box, boxes_of, known_boxes
 from nbviz.widgets.occlusion_answers import OcclusionAnswers
 from nbviz.widgets.occlusion_print import ProbePrint, probe_page
-from nbviz.widgets.printed_page import Layout, drawn, page_bytes, write_page
+from nbviz.widgets.printed_page import Layout, PrintedView
 from nbviz.widgets.sliced_work import SLICE
 
 if TYPE_CHECKING:
     import bqplot
 
-_DPI = 150
 _REGIONS = 5
 
 
-class OcclusionProbe(OcclusionAnswers):
+class OcclusionProbe(OcclusionAnswers, PrintedView):
     """Masks that are dragged over a picture, and the network's confidence, at once.
 
     Parameters
@@ -75,6 +72,7 @@ class OcclusionProbe(OcclusionAnswers):
     """
 
     _esm = bundle("occlusion-probe")
+    _printed_name = "occlusion"
 
     def __init__(
         self,
@@ -238,32 +236,6 @@ class OcclusionProbe(OcclusionAnswers):
 
         return confidence_chart(self)
 
-    def save(self, path: str | Path, *, dpi: int = _DPI) -> list[Path]:
-        """Write picture, masks, map, scale and confidences as PNG, SVG, or both.
-
-        Parameters
-        ----------
-        path : str or Path
-            Ends in ``.png`` or ``.svg``; with no suffix both are written.
-        dpi : int
-            Dots an inch.
-
-        Returns
-        -------
-        list of Path
-            What was written.
-
-        Raises
-        ------
-        ValueError
-            For any other suffix.
-        """
-        return write_page(self._page(), Path(path), dpi)
-
-    def still(self) -> np.ndarray:
-        """The picture with its masks, the map over it, its scale, and confidences."""
-        return drawn(self._page())
-
     def still_caption(self) -> str:
         """One sentence: how confident the network is of what, with and without masks."""
         self._look_again()
@@ -315,13 +287,6 @@ class OcclusionProbe(OcclusionAnswers):
             raise ValueError(f"the map does not fit: {self._stale()}; make the full map anew")
         self._judge(self._known_boxes(), _REGIONS)
         return wire.pack({})
-
-    @answers("export")
-    def _answer_export(self, format: Literal["png", "svg"], **asked: Any) -> dict[str, Any]:  # noqa: A002 - the name that the view sends
-        del asked
-        data = np.frombuffer(page_bytes(self._page(), format, _DPI), np.uint8)
-        kind = "image/png" if format == "png" else "image/svg+xml"
-        return wire.pack({"data": data}, name=f"occlusion.{format}", type=kind)
 
 
 def _closed(change: dict[str, Any]) -> None:

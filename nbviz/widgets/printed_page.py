@@ -1,19 +1,21 @@
-"""A page of pictures and text, written the same as PNG and as SVG."""
+"""A page of pictures and text, written the same as PNG and as SVG, and what views print it."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nbviz.widgets.base import png_bytes
+from nbviz.widgets import wire
+from nbviz.widgets.base import View, answers, png_bytes
 
 SMALL = 20
+_DPI = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,53 @@ class Layout:
     pictures: list[tuple[int, int, np.ndarray]]
     texts: list[Text]
     outlines: list[Outline] = field(default_factory=list)
+
+
+class PrintedView(View):
+    """Base of views that print a page: for `save`, as their still, and for the browser."""
+
+    _printed_name = "view"
+    # Of the file that a browser saves, without its ending.
+
+    def _page(self) -> Layout:
+        raise NotImplementedError
+
+    def save(self, path: str | Path, *, dpi: int = _DPI) -> list[Path]:
+        """Write what is on show as PNG, SVG, or both, for print.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.png`` or ``.svg``; with no suffix both are written.
+        dpi : int
+            Dots an inch.
+
+        Returns
+        -------
+        list of Path
+            What was written.
+
+        Raises
+        ------
+        ValueError
+            For any other suffix.
+        """
+        suffixes(Path(path))  # before the work: an ending that cannot be written is said at once
+        return write_page(self._page(), Path(path), dpi)
+
+    def still(self) -> np.ndarray:
+        """What `save` writes, as a picture: uint8 (H, W, 3)."""
+        return drawn(self._page())
+
+    @answers("export")
+    def _answer_export(self, format: str, **asked: Any) -> dict[str, Any]:  # noqa: A002 - the name that the view sends
+        del asked
+        if format not in ("png", "svg"):
+            raise ValueError(f"expected the format 'png' or 'svg', got {format!r}")
+        made = page_bytes(self._page(), "png" if format == "png" else "svg", _DPI)
+        kind = "image/png" if format == "png" else "image/svg+xml"
+        data = np.frombuffer(made, np.uint8)
+        return wire.pack({"data": data}, name=f"{self._printed_name}.{format}", type=kind)
 
 
 def suffixes(path: Path) -> list[str]:

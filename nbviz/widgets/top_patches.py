@@ -6,22 +6,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from nbviz.analysis.answering_channels import Answer
+from nbviz.analysis.class_choice import search_classes
+from nbviz.analysis.patch_likeness import BESIDE_THE_CLASS, BESIDE_THE_LOOK
 from nbviz.analysis.prediction import class_name
-from nbviz.analysis.unit_preferences import BESIDE_THE_CLASS, BESIDE_THE_LOOK, search_classes
 from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 from nbviz.network import Network
 from nbviz.scanning.result import Scan
 from nbviz.widgets import top_patches_state as state
 from nbviz.widgets import wire
-from nbviz.widgets.base import answers, bundle
-from nbviz.widgets.printed_page import Layout, drawn, page_bytes, suffixes, write_page
+from nbviz.widgets.base import bundle
+from nbviz.widgets.printed_page import Layout, PrintedView
 from nbviz.widgets.top_patches_answers import TopPatchesAnswers
 from nbviz.widgets.top_patches_choices import PATCHES
 from nbviz.widgets.top_patches_pictures import PatchPictures
@@ -30,13 +30,12 @@ from nbviz.widgets.top_patches_print import TILE, PrintedRow, patches_page
 if TYPE_CHECKING:
     import bqplot
 
-_DPI = 150
 _PRINTED_ROWS = 8
 _OVERVIEWS_KEPT = 4
 _GROUPS: dict[state.Group, str] = {"top": "strongest", "middle": "middle", "bottom": "weakest"}
 
 
-class TopPatches(TopPatchesAnswers):
+class TopPatches(TopPatchesAnswers, PrintedView):
     """The strongest patches of every channel of a layer, out of a scan of a data set.
 
     Parameters
@@ -81,6 +80,7 @@ class TopPatches(TopPatchesAnswers):
     """
 
     _esm = bundle("top-patches")
+    _printed_name = "patches"
 
     def __init__(
         self,
@@ -122,6 +122,14 @@ class TopPatches(TopPatchesAnswers):
     def statistics(self) -> UnitStatistics:
         """What the scan holds of the layer on show."""
         return self._shown.statistics
+
+    @property
+    def order(self) -> np.ndarray:
+        """Channels in the order that `sort` puts them in, int32 (channels,).
+
+        What has no value stands last either way, ties by number.
+        """
+        return self._order.copy()
 
     @property
     def problems(self) -> dict[int, str]:
@@ -198,41 +206,12 @@ class TopPatches(TopPatchesAnswers):
 
         return samples_chart(self)
 
-    def save(self, path: str | Path, *, dpi: int = _DPI) -> list[Path]:
-        """Write the opened channel's samples, or the first rows of the layer, for print.
-
-        Parameters
-        ----------
-        path : str or Path
-            Ends in ``.png`` or ``.svg``; with no suffix both are written.
-        dpi : int
-            Dots an inch.
-
-        Returns
-        -------
-        list of Path
-            What was written.
-
-        Raises
-        ------
-        ValueError
-            For any other suffix.
-        """
-        suffixes(Path(path))  # before the work: an ending that cannot be written is said at once
-        return write_page(self._page(), Path(path), dpi)
-
-    def still(self) -> np.ndarray:
-        """The opened channel's samples, or the first rows of the layer, with their activations."""
-        return drawn(self._page())
-
     def still_caption(self) -> str:
         """One sentence or more: whose patches, of how many images, and what was found."""
-        images = f"{self.statistics.images} images"
+        images = state.counted(self.statistics.images, "image")
         if self.channel < 0:
-            return (
-                f"Strongest patches of the {self.statistics.channels} channels of "
-                f"{self._described()}, out of {images}."
-            )
+            channels = state.counted(self.statistics.channels, "channel")
+            return f"Strongest patches of the {channels} of {self._described()}, out of {images}."
         said = state.channel_sentence(self._shown, self.channel, self._names)
         return f"Patches of channel {self.channel} of {self._described()}, out of {images}. {said}"
 
@@ -258,9 +237,10 @@ class TopPatches(TopPatchesAnswers):
         if {"layer", "search"} & changed:
             self._shown = self._overview_of(self.layer)
             shown["found"] = self._search(sorting="search" in changed and "sort" not in changed)
-        if {"layer", "search", "sort", "descending"} & changed:
-            self._order = self._shown.order(self.sort, descending=self.descending)
             shown["overview"] = self._overview_state()
+        if {"layer", "search", "sort", "descending"} & changed:
+            # The browser sorts by itself, from the same numbers.
+            self._order = self._shown.order(self.sort, descending=self.descending)
         if {"layer", "channel"} & changed:
             shown["opened"] = {}
         with self.hold_sync():
@@ -273,8 +253,14 @@ class TopPatches(TopPatchesAnswers):
         """Put selectivity for the classes that are searched in; what is to be said of them."""
         if not self.search.strip():
             return {}
+        seen = self._shown.classes.tolist()
+        if not seen:
+            return {"classes": [], "note": "This scan has no labels; pass labels= to nbviz.scan."}
         try:
-            numbers = search_classes(self._names, self.search)
+            numbers = search_classes(self._names, self.search, seen)
+            if not {*numbers} & {*seen}:
+                names = ", ".join(repr(class_name(n, self._names)) for n in numbers[:3])
+                raise ValueError(f"The scan has no image of {names}.")
             self._shown = state.preferring(self._shown, numbers)
         except ValueError as error:  # what was typed so far may be half a word
             return {"classes": [], "note": str(error)}
@@ -298,15 +284,13 @@ class TopPatches(TopPatchesAnswers):
 
     def _overview_state(self) -> dict[str, Any]:
         return wire.pack(
-            {**self._shown.arrays, "order": self._order},
+            state.sent(self._shown.arrays),
             layer=self.layer,
             images=self.statistics.images,
-            classes_known=self._names is not None,
+            classes_known=len(self._shown.classes) > 0,
             input=[] if self.network is None else list(self.network.input_shape[-2:]),
             whole=self._shown.whole,
             missing=self._missing,
-            sort=self.sort,
-            descending=self.descending,
             search=self.search,
         )
 
@@ -360,15 +344,6 @@ class TopPatches(TopPatchesAnswers):
             places = self._places(self._shown, channel, picks)
             tiles = [self._cut.tile(place, self.show, TILE) for place in places]
         return PrintedRow(heading, tiles, captions), bool(apart.any())
-
-    @answers("export")
-    def _answer_export(self, format: Literal["png", "svg"], **asked: Any) -> dict[str, Any]:  # noqa: A002 - the name that the view sends
-        del asked
-        if format not in ("png", "svg"):
-            raise ValueError(f"expected the format 'png' or 'svg', got {format!r}")
-        data = np.frombuffer(page_bytes(self._page(), format, _DPI), np.uint8)
-        kind = "image/png" if format == "png" else "image/svg+xml"
-        return wire.pack({"bytes": data}, name=f"patches.{format}", type=kind)
 
 
 _PRINTED = ("value", "image", "label", "flags", "place")

@@ -165,7 +165,7 @@ class TopPatchesAnswers(TopPatchesChoices):
             purity = float(overview.arrays["purity"][channel])
             packed = _packed_files(
                 files,
-                picks.arrays | state.histogram_arrays(overview.statistics, channel),
+                state.sent(picks.arrays) | state.histogram_arrays(overview.statistics, channel),
                 layer=layer,
                 channel=channel,
                 show=show,
@@ -268,7 +268,11 @@ class TopPatchesAnswers(TopPatchesChoices):
         kept = found[:_MOST_ANSWERS]
         where = "in the box" if box else "anywhere in the image"
         few = self.scan[self.layer].images * (1 - QUANTILE) < 1
-        note = f"Stronger {where} than the peak on {QUANTILE:.0%} of the images."
+        tested = sum(int(self.scan.layer_info(name)["channels"]) for name in layers)
+        chance = tested * (1 - QUANTILE)
+        about = f"about {chance:.0f}" if chance >= 1 else "fewer than one"
+        note = f"By chance {about} would be expected{', and fewer in a box' if box else ''}."
+        note += f" Stronger {where} than the peak on {QUANTILE:.0%} of the images."
         if few:
             note += f" The scan has only {self.scan[self.layer].images}, which makes this coarse."
         return wire.pack(
@@ -280,7 +284,7 @@ class TopPatchesAnswers(TopPatchesChoices):
                 "layer_index": np.array([layers.index(each.layer) for each in kept], np.int32),
             },
             quantile=QUANTILE,
-            tested=sum(int(self.scan.layer_info(name)["channels"]) for name in layers),
+            tested=tested,
             total=len(found),
             layers=layers,
             note=note,

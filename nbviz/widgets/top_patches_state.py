@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nbviz.analysis.layers import Layer
+from nbviz.analysis.patch_likeness import BESIDE_THE_CLASS, BESIDE_THE_LOOK, class_shares
 from nbviz.analysis.peak_histogram import even_histogram
 from nbviz.analysis.prediction import class_name
 from nbviz.analysis.unit_places import sees_padding, unit_boxes
 from nbviz.analysis.unit_preferences import (
-    BESIDE_THE_CLASS,
-    BESIDE_THE_LOOK,
     SEES_PADDING,
-    class_shares,
     middle,
     positions_of,
     preferences,
@@ -32,6 +30,9 @@ from nbviz.network import Network
 
 if TYPE_CHECKING:
     from nbviz.scanning.result import Scan
+
+#: What an image is left out of a channel's statistics for.
+_LEFT_OUT = "NaN, infinity or numbers beyond a million"
 
 #: A channel's samples.
 Group = Literal["top", "middle", "bottom"]
@@ -82,6 +83,12 @@ class LayerOverview:
     arrays: dict[str, np.ndarray]
     whole: bool
     """Whether every unit sees the whole image."""
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Numbers of the classes that there are labelled images of, ascending."""
+        numbers = self.statistics.classes
+        return numbers[numbers >= 0]
 
     def order(self, sort: str, *, descending: bool) -> np.ndarray:
         """Channels as sorted, int32; what has no value last, ties by number."""
@@ -193,7 +200,7 @@ def picks_of(ranked: Ranked, columns: ImageColumns, layer: Layer | None) -> dict
     dtype = np.int16 if small else np.int32
     return {
         "value": ranked.value.astype(np.float32),
-        "image": images.astype(np.int32),
+        "image": images,
         "label": columns.label(images).astype(np.int32),
         "predicted": columns.predicted(images).astype(np.int32),
         "confidence": columns.confidence(images).astype(np.float32),
@@ -201,6 +208,13 @@ def picks_of(ranked: Ranked, columns: ImageColumns, layer: Layer | None) -> dict
         "boxes": boxes.astype(dtype),
         "place": places.astype(dtype),
     }
+
+
+def sent(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays with the numbers of images as a browser has them: exact up to 2**53."""
+    images = arrays["image"]
+    dtype = np.int32 if images.max(initial=0) < 2**31 else np.float64
+    return {**arrays, "image": images.astype(dtype)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,9 +307,10 @@ def channel_sentence(overview: LayerOverview, channel: int, names: Sequence[str]
     """What is to be said of a channel, in words."""
     state = int(overview.arrays["state"][channel])
     bad = int(overview.statistics.nonfinite[channel])
-    odd = f" It gave NaN or infinity for {bad} images, which are left out." if bad else ""
     if not overview.statistics.count[channel]:
-        return f"It gave no number for any image.{odd}"
+        return f"No image counts: it gave {_LEFT_OUT} for {counted(bad, 'image')}."
+    left = f"{counted(bad, 'image')}, which {'is' if bad == 1 else 'are'} left out"
+    odd = f" It gave {_LEFT_OUT} for {left}." if bad else ""
     peak, silent = _figure(overview.arrays["peak"][channel]), overview.arrays["sparsity"][channel]
     if state & CONSTANT:
         return f"It has the same peak, {peak}, for every image.{odd}"
@@ -304,16 +319,34 @@ def channel_sentence(overview: LayerOverview, channel: int, names: Sequence[str]
     share = "more than 99%" if 0.995 <= silent < 1 else f"{silent:.0%}"
     zeros = f"; it is zero at {share} of the places" if silent > 0 else ""
     said = f"Its peak is {peak}{zeros}.{odd}"
-    shares = shares_state(overview.arrays["label"][channel], names)
-    if shares:
-        first, total = shares[0], sum(each["count"] for each in shares)
-        be = "is" if first["count"] == 1 else "are"
-        said += f" Of its {total} strongest patches {first['count']} {be} of “{first['name']}”"
-        said += f", {len(shares)} classes in all." if len(shares) > 1 else "."
+    said += _classes_sentence(overview, channel, names)
     flags = overview.arrays["flags"][channel]
     apart = int(((flags & (BESIDE_THE_CLASS | BESIDE_THE_LOOK)) > 0).sum())
     differ = "differs" if apart == 1 else "differ"
     return said + (f" {apart} {differ} from the rest in class or look." if apart else "")
+
+
+def _classes_sentence(overview: LayerOverview, channel: int, names: Sequence[str] | None) -> str:
+    """Of which classes the strongest patches are; empty where no label is known."""
+    patches = int((overview.arrays["image"][channel] >= 0).sum())
+    shares = shares_state(overview.arrays["label"][channel], names)
+    if not shares:
+        return ""
+    first, labelled = shares[0], sum(each["count"] for each in shares)
+    if patches == 1:
+        return f" Its only strongest patch is of “{first['name']}”."
+    said = f" Of its {patches} strongest patches {first['count']} "
+    said += f"{'is' if first['count'] == 1 else 'are'} of “{first['name']}”"
+    if len(shares) > 1:
+        said += f", {len(shares)} classes in all"
+    if labelled < patches:
+        said += f", {patches - labelled} without a label"
+    return f"{said}."
+
+
+def counted(count: int, noun: str) -> str:
+    """How many there are, with one of a noun that takes an s."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _figure(value: float) -> str:

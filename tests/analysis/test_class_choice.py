@@ -109,9 +109,9 @@ def test_words_find_all_classes_that_hold_them(text, numbers):
     ("text", "message"),
     [
         ("retreiver", "did you mean 'golden retriever', 'Labrador retriever'"),
-        ("tabby dog", "got 'tabby dog'; did you mean"),
-        ("cat, zzzzz", "one of 7 class names, got 'zzzzz'; type a part of a class's name"),
-        ("99", "got '99'; type a part"),
+        ("tabby dog", "No class is called 'tabby dog'; did you mean"),
+        ("cat, zzzzz", "No class is called 'zzzzz'; type a part of a class's name"),
+        ("99", "No class is called '99'; type a part"),
         (" , ", "got an empty text"),
         ("", "got an empty text"),
     ],
@@ -122,6 +122,33 @@ def test_words_that_are_in_no_name_are_told(text, message):
 
 
 @pytest.mark.parametrize("names", [None, []])
-def test_words_need_names(names):
-    with pytest.raises(ValueError, match="the names of its classes, got none"):
-        search_classes(names, "dog")
+def test_words_need_classes(names):
+    with pytest.raises(ValueError, match=r"knows classes, got none, .* pass labels="):
+        search_classes(names, "dog", [-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("class 1", (1,)),
+        ("Class 1, 12", (1, 12)),
+        ("1", (1,)),
+        ("0", (0,)),  # it has a name, and this number is in none
+        ("13", (13,)),
+        ("class", (1, 3, 12, 13, 31)),
+        ("cat 1", ()),
+        ("7", ()),
+        ("-1", ()),
+    ],
+)
+def test_a_class_without_a_name_is_found_by_its_number(text, numbers):
+    known = [-1, 0, 1, 3, 12, 13, 31]
+    if numbers:
+        assert search_classes(["cat"], text, known) == numbers
+    else:
+        with pytest.raises(ValueError, match="No class is called"):
+            search_classes(["cat"], text, known)
+
+
+def test_a_whole_name_among_others_finds_that_class_alone():
+    assert search_classes(DOGS, "wild, tabby") == (1, 6)

@@ -55,14 +55,12 @@ def test_the_file_depends_on_the_rows_alone_and_any_program_reads_it(
     rows = max(1, batch // 20)
     assert file.num_record_batches == -(-10 // rows)
     np.testing.assert_array_equal(np.float32(table["features"].to_pylist()), values)
-    with FeatureFile(path, NOTE, 10) as opened:
-        for blocks in ([*opened.blocks], [*opened.checked()], [*opened.rows(0, 10)]):
-            assert np.concatenate(blocks).tobytes() == values.tobytes()
-        for first, end in ((0, 1), (2, 9), (5, 6)):
-            np.testing.assert_array_equal(
-                np.concatenate([*opened.rows(first, end)]), values[first:end]
-            )
-        assert not [*opened.rows(4, 4)]
+    found = FeatureFile(path, NOTE, 10)
+    for blocks in ([*found.blocks], [*found.checked()], [*found.rows(0, 10)]):
+        assert np.concatenate(blocks).tobytes() == values.tobytes()
+    for first, end in ((0, 1), (2, 9), (5, 6)):
+        np.testing.assert_array_equal(np.concatenate([*found.rows(first, end)]), values[first:end])
+    assert not [*found.rows(4, 4)]
 
 
 def test_a_large_file_is_merged_a_batch_at_a_time(tmp_path, monkeypatch):
@@ -160,8 +158,7 @@ def test_no_flipped_bit_is_merged_into_other_numbers(tmp_path):
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
         try:
-            with FeatureFile(path, NOTE, 10) as file:
-                blocks = [*file.checked()]
+            blocks = [*FeatureFile(path, NOTE, 10).checked()]
         except ScanStoreError:
             told += 1
         else:
