@@ -214,7 +214,7 @@ class DataPass:
         self, batch: Tensor, numbers: NDArray[np.int64], classes: NDArray[np.int64]
     ) -> tuple[dict[str, Answers], ImageRows]:
         answers: dict[str, Answers] = {}
-        images = ImageNumbers(numbers)
+        images = ImageNumbers(numbers, self._settings.places)
         features: list[NDArray[np.float32]] = []
         wanted = dict.fromkeys(self._settings.layers)
         if self._features is not None:

@@ -12,7 +12,7 @@ from torch import nn
 from nbviz import Network
 from nbviz.analysis.data_pass import DataPass, feature_layer, resolve_layers
 from nbviz.analysis.unit_statistics import bins
-from nbviz.analysis.unit_statistics.settings import PLACES, PassSettings, hashed
+from nbviz.analysis.unit_statistics.settings import PassSettings, hashed
 from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 
 
@@ -293,17 +293,19 @@ def test_a_known_length_changes_nothing_but_which_images_are_looked_at():
     assert set(drawn[2].sample.image[0]) <= set(drawn[0].sample.image[0])
 
 
-def test_sparsity_is_the_share_of_zeros_among_the_sampled_places():
+@pytest.mark.parametrize(("length", "places"), [(30, 4), (None, 1)])
+def test_sparsity_is_the_share_of_zeros_among_the_sampled_places(length, places):
     network, images = network_of("convolutional"), inputs(30)
-    _, units = run(network, images, PassSettings(("1", "3", "8")))
+    settings = PassSettings(("1", "3", "8"), length=length)
+    _, units = run(network, images, settings)
     maps = all_maps(network, images, ["1", "3", "8"])
     for layer in ("1", "3", "8"):
         spots = maps[layer].shape[2] * maps[layer].shape[3]
         flat = maps[layer].reshape(30, maps[layer].shape[1], spots)
         zeros = np.zeros(flat.shape[1])
         for image in range(30):
-            numbers = np.array([image * PLACES + n for n in range(PLACES)])
-            at = hashed(numbers, seed=1) % np.uint64(spots) if spots > PLACES else range(spots)
+            numbers = np.array([image * places + n for n in range(places)])
+            at = hashed(numbers, seed=1) % np.uint64(spots) if spots > places else range(spots)
             zeros += [(flat[image, c, np.array(at, int)] == 0).mean() for c in range(len(zeros))]
         np.testing.assert_allclose(units[layer].sparsity, zeros / 30, rtol=1e-12)
     assert units["1"].sparsity.max() > 0.2  # or nothing was tested

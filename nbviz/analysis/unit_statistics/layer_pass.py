@@ -19,7 +19,7 @@ from nbviz.analysis.map_layout import batch_maps
 from nbviz.analysis.unit_statistics.bins import BINS, bin_of
 from nbviz.analysis.unit_statistics.exact_sums import add_exactly
 from nbviz.analysis.unit_statistics.ranked import Ranked
-from nbviz.analysis.unit_statistics.settings import PLACES, ImageNumbers, PassSettings, hashed
+from nbviz.analysis.unit_statistics.settings import ImageNumbers, PassSettings, hashed
 from nbviz.analysis.unit_statistics.statistics import CLASS_SCALE, UnitStatistics, spread
 
 __all__ = ["Answers", "LayerPass"]
@@ -39,7 +39,7 @@ class Answers(NamedTuple):
     mean: NDArray[np.float64]
     """(N, channels): over places; NaN where the channel was not finite."""
     places: NDArray[np.float32]
-    """(N, PLACES or fewer, channels): activations at sampled places."""
+    """(N, places or fewer, channels): activations at sampled places."""
 
 
 class LayerPass:
@@ -95,15 +95,19 @@ class LayerPass:
         total = maps.sum((2, 3)) if spots > 1 else peak
         mean = total.cpu().numpy().astype(np.float64) / spots
         value_of = peak.float().cpu().numpy().copy()
-        broken = ~(np.abs(value_of) <= _LARGEST) | ~(np.abs(mean) <= _LARGEST)
-        mean[broken] = np.nan
-        value_of[broken] = np.nan
+        broken = None
+        if not _within(value_of) or not _within(mean):  # NaN is not
+            broken = ~(np.abs(value_of) <= _LARGEST) | ~(np.abs(mean) <= _LARGEST)
+            mean[broken] = np.nan
+            value_of[broken] = np.nan
         value_of += np.float32(0)  # of the two zeros there is one
         kept = value_of[:, None]
         place = np.full(kept.shape, -1, np.int64)
         # NaN compares as false: what is broken never ranks.
         wanted = (value_of > self._lowest_top) | (value_of < self._highest_bottom)
-        wanted |= self._drawn(images.hashes)[:, None] & ~broken
+        drawn = self._drawn(images.hashes)
+        if drawn.any():
+            wanted |= drawn[:, None] if broken is None else drawn[:, None] & ~broken
         if self._settings.per_image > 1:
             kept, place = self._local_maxima(maps, wanted, kept)
         else:
@@ -141,18 +145,19 @@ class LayerPass:
         return value.reshape(shape).swapaxes(1, 2), place.reshape(shape).swapaxes(1, 2)
 
     def _at_places(
-        self, maps: Tensor, images: ImageNumbers, broken: NDArray[np.bool_]
+        self, maps: Tensor, images: ImageNumbers, broken: NDArray[np.bool_] | None
     ) -> NDArray[np.float32]:
         rows, cols = maps.shape[2:]
         spots = rows * cols
-        if spots <= PLACES:
+        if spots <= self._settings.places:
             found = maps.flatten(2).transpose(1, 2)
         else:
             at = torch.from_numpy(images.places(spots)).to(maps.device)
             batch = torch.arange(len(maps), device=maps.device)[:, None]
             found = maps[batch, :, at // cols, at % cols]
         result: NDArray[np.float32] = found.float().cpu().numpy().copy()
-        result[np.broadcast_to(broken[:, None], result.shape)] = np.nan
+        if broken is not None:
+            result[np.broadcast_to(broken[:, None], result.shape)] = np.nan
         return result
 
     def keep(self, images: NDArray[np.int64], labels: NDArray[np.int64], answers: Answers) -> None:
@@ -290,6 +295,10 @@ class _ClassSums:
             if self.missing.size:
                 self.missing = spread(self.missing, self.numbers, known)
             self.numbers = known
+
+
+def _within(values: NDArray[np.floating[Any]]) -> bool:
+    return bool(values.min() >= -_LARGEST and values.max() <= _LARGEST)
 
 
 def _limit(ranked: Ranked, open_end: float) -> NDArray[np.float32]:

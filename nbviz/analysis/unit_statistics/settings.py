@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PLACES", "ImageNumbers", "PassSettings", "hashed"]
+__all__ = ["ImageNumbers", "PassSettings", "hashed"]
 
-#: Places of every map whose activations are counted, an image.
-PLACES = 2
+#: Up to so many images a few places of every map are counted, of more one.
+_FEW_IMAGES = 4096
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class PassSettings:
         return cls(**{**given, "layers": tuple(given["layers"])})
 
     @property
+    def places(self) -> int:
+        """Places of every map whose activations are counted, an image."""
+        return 4 if self.length is not None and self.length <= _FEW_IMAGES else 1
+
+    @property
     def hash_limit(self) -> int:
         """Images whose number has a hash from here on are not drawn, as far as the length tells.
 
@@ -67,14 +72,13 @@ class PassSettings:
 class ImageNumbers:
     """Numbers of the images of a batch, with what is drawn by their hashes."""
 
-    def __init__(self, numbers: NDArray[np.int64]) -> None:
-        self.numbers = numbers
+    def __init__(self, numbers: NDArray[np.int64], places: int) -> None:
         self.hashes = hashed(numbers)
-        each = numbers[:, None] * PLACES + np.arange(PLACES)
+        each = numbers[:, None] * places + np.arange(places)
         self._place_hashes = hashed(each, seed=1)
 
     def places(self, spots: int) -> NDArray[np.int64]:
-        """(N, PLACES): places of a map of so many, drawn for each image."""
+        """(N, places): places of a map of so many, drawn for each image."""
         found: NDArray[np.int64] = (self._place_hashes % np.uint64(spots)).astype(np.int64)
         return found
 

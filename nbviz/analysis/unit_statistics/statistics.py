@@ -62,8 +62,8 @@ class UnitStatistics:
     peak_counts: NDArray[np.int64]
     """(channels, BINS): how many images' peaks fell into each of `bins.EDGES`."""
     place_counts: NDArray[np.int64]
-    """(channels, BINS): the same of the activations at `PLACES` places an image, drawn by a hash
-    of the image's number (all places where there are no more)."""
+    """(channels, BINS): the same of the activations at `settings.places` places an image,
+    drawn by a hash of the image's number (all places where there are no more)."""
     mean_sum: NDArray[np.int64]
     """(channels, 3): exact sum of the means over places, see `exact_sums`."""
     square_sum: NDArray[np.int64]
