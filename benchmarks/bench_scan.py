@@ -25,10 +25,8 @@ from torchvision.models import resnet18
 
 import nbviz
 from nbviz.network import Network
-from nbviz.scanning.payload import Work
 from nbviz.scanning.range_files import Span
-from nbviz.scanning.reading import batch_spans
-from nbviz.scanning.shard import reader_of
+from nbviz.scanning.reading import Reader, batch_spans
 from nbviz.scanning.source import ImageSource
 
 BATCH, TOP = 32, 16
@@ -71,7 +69,7 @@ def seconds(run):
 
 def bare(network, data):
     """Forward passes alone, with the loader, batches and threads of the scan."""
-    reader = reader_of(Work(network, ImageSource(data)))
+    reader = Reader.of(network, ImageSource(data))
     with torch.inference_mode(), reader.ahead(batch_spans([Span(0, len(data))], BATCH)) as batches:
         for batch in batches:
             network.model(batch.inputs)

@@ -54,6 +54,8 @@ class PictureSet:
         If it is nothing of these, or a label is no class number and no name.
     ValueError
         If there is no picture, or not one label a picture.
+    FileNotFoundError
+        If it is a path where there is nothing. Of several paths, each is tried when it is read.
 
     Examples
     --------
@@ -63,8 +65,15 @@ class PictureSet:
     """
 
     def __init__(self, pictures: Any, labels: Sequence[Any] | None = None) -> None:
-        if isinstance(pictures, str | Path) and Path(pictures).expanduser().is_dir():
-            pictures = PictureFolder(pictures)
+        if isinstance(pictures, str | Path):
+            path = Path(pictures).expanduser()
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"expected the path of a folder of pictures or of one picture, but there is no "
+                    f"such file or folder: {str(pictures)!r:.300}"
+                )
+            if path.is_dir():
+                pictures = PictureFolder(path)
         self._items: Any = [pictures] if _is_one(pictures) else pictures
         countable = hasattr(self._items, "__len__") and hasattr(self._items, "__getitem__")
         if not countable or isinstance(self._items, bytes | bytearray | memoryview):

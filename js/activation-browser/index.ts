@@ -5,12 +5,12 @@ import type { Inputs } from "../picture-inputs/inputs.ts";
 import type { InputsPart } from "../picture-inputs/part.ts";
 import { type Colormap, colormapPixels } from "../shared/colormaps.ts";
 import { element, rebuild } from "../shared/controls.ts";
+import { keysTable, listenToKeys } from "../shared/keys.ts";
 import { fetchPart } from "../shared/parts.ts";
 import { listen, openView, type View } from "../shared/view.ts";
 import { type Channel, Requests, sayLink } from "../shared/wire.ts";
 import { ChannelGrid, differenceTone } from "./channel-grid.ts";
 import { ClassSort } from "./class-sort.ts";
-import { keysTable, listenToKeys } from "./keys.ts";
 import { Lens } from "./lens.ts";
 import {
   boxOf,

@@ -1,7 +1,7 @@
 /** Which key does what; the names are those of the Deep Visualization Toolbox where it has one. */
 
+import type { Key } from "../shared/keys.ts";
 import type { ActivationBrowserView } from "./index.ts";
-import type { Key } from "./keys.ts";
 import { BOOSTS, GAMMAS, SIDES } from "./toolbar.ts";
 
 const SORTS = ["index", "peak", "mean", "sparsity"] as const;

@@ -3,7 +3,7 @@
  * shows the masks filled with what stands in for the covered pixels, and tells of each change.
  */
 
-import { element } from "../shared/controls.ts";
+import { element, svg } from "../shared/controls.ts";
 import { maskKey } from "./mask-keys.ts";
 import {
   centreOf,
@@ -58,15 +58,6 @@ interface Hold {
 const SLACK = 8;
 /** CSS pixels from handle to handle. */
 const ROOM = 28;
-
-function svg<K extends keyof SVGElementTagNameMap>(
-  tag: K,
-  attributes: Record<string, string>,
-): SVGElementTagNameMap[K] {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
 
 export class MaskLayer {
   /** covers the picture; masks within it take the focus in turn */

@@ -2,7 +2,7 @@
 
 import type { MapData } from "../occlusion-probe/map-data.ts";
 import { type Hands, isThere, type Progress } from "../occlusion-probe/state.ts";
-import { button, element, select } from "../shared/controls.ts";
+import { button, download, element, select } from "../shared/controls.ts";
 import type { Requests } from "../shared/wire.ts";
 import { progressText, type Run } from "./run.ts";
 
@@ -116,9 +116,7 @@ export class MapWork {
       ({ fields, arrays }) => {
         problem("");
         const bytes = arrays.get("data")?.data as Uint8Array<ArrayBuffer>;
-        const address = URL.createObjectURL(new Blob([bytes], { type: String(fields.type) }));
-        element("a", { href: address, download: String(fields.name) }).click();
-        setTimeout(() => URL.revokeObjectURL(address), 10_000);
+        download(String(fields.name), String(fields.type), bytes);
       },
       problem,
     );

@@ -22,9 +22,15 @@ import {
   percent,
   picksOf,
   silenceOf,
-  sorted,
 } from "../top-patches/overview.ts";
-import { channelsToAsk, metrics, moved, rowWindow, scrolledTo } from "../top-patches/rows.ts";
+import {
+  channelsToAsk,
+  fitted,
+  metrics,
+  moved,
+  rowWindow,
+  scrolledTo,
+} from "../top-patches/rows.ts";
 import type { OverviewState } from "../top-patches/state.ts";
 
 /** An overview of three channels with two patches each, as Python sends it. */
@@ -33,7 +39,6 @@ function overviewOf(
   fields: Partial<OverviewState> = {},
 ): Overview {
   const arrays: Record<string, TypedArray> = {
-    order: Int32Array.of(2, 0, 1),
     peak: Float32Array.of(5, 0, 9),
     sparsity: Float32Array.of(0.25, 1, 0.5),
     selectivity: Float32Array.of(0.4, Number.NaN, 0.9),
@@ -62,6 +67,7 @@ function overviewOf(
   const state = { layer: "conv1", images: 9, classes_known: true, input: [8, 8], whole: false };
   return decodeOverview({
     ...state,
+    search: "",
     missing: "",
     ...fields,
     arrays: entries,
@@ -99,9 +105,29 @@ describe("rows in view", () => {
     expect(metrics(132 + 4 + 8 * 54 - 6, 48, 9).across).toBe(8);
     expect(metrics(132 + 4 + 8 * 54 - 7, 48, 9).across).toBe(7);
     // Where it is narrow the facts stand above, and rows are higher.
-    expect(metrics(4 + 6 * 54 - 6, 48, 9)).toEqual({ height: 96, across: 6 });
+    expect(metrics(8 + 4 + 6 * 54 - 6, 48, 9)).toEqual({ height: 96, across: 6 });
+    expect(metrics(8 + 4 + 6 * 54 - 7, 48, 9).across).toBe(5);
     expect(metrics(1200, 48, 9).height).toBe(76);
     expect(metrics(40, 128, 9).across).toBe(1);
+  });
+
+  it("are filled with patches where no size was chosen", () => {
+    for (let width = 200; width < 2000; width += 7) {
+      for (const patches of [1, 4, 9, 16]) {
+        const size = fitted(width, patches);
+        const { across } = metrics(width, size, patches);
+        const room = width - 4 - (width < 520 ? 8 : 132);
+        const filled = across * (size + 6) - 6;
+        expect(filled).toBeLessThanOrEqual(room);
+        // With a pixel more they would not fit, unless they are as large as they may be.
+        if (size < 80) expect(filled + across).toBeGreaterThan(room);
+        expect(size).toBeGreaterThanOrEqual(48);
+        expect(across).toBe(Math.max(1, Math.min(patches, Math.floor((room + 6) / 54))));
+      }
+    }
+    expect([fitted(1107, 9), fitted(514, 9), fitted(250, 9), fitted(0, 9)]).toEqual([
+      80, 50, 55, 48,
+    ]);
   });
 
   it("scroll no further than a row needs", () => {
@@ -149,26 +175,19 @@ describe("the cursor", () => {
 });
 
 describe("the order of channels", () => {
-  const values = Float32Array.of(2, Number.NaN, 5, 2, -1);
-
   it("has ties by number and what has no value last, either way", () => {
-    expect([...sorted(5, values, true)]).toEqual([2, 0, 3, 4, 1]);
-    expect([...sorted(5, values, false)]).toEqual([4, 0, 3, 2, 1]);
+    const purity = Float32Array.of(2, Number.NaN, 5, 2, -1);
+    const overview = { ...overviewOf({ purity }), channels: 5 };
+    expect([...channelOrder(overview, "purity", true)]).toEqual([2, 0, 3, 4, 1]);
+    expect([...channelOrder(overview, "purity", false)]).toEqual([4, 0, 3, 2, 1]);
   });
 
-  it("by number waits for no value", () => {
-    expect([...sorted(3, null, false)]).toEqual([0, 1, 2]);
-    expect([...sorted(3, null, true)]).toEqual([2, 1, 0]);
-  });
-
-  it("is made here, unless Python made it for these choices or a search", () => {
-    const peak = { sort: "peak", descending: true, search: "" } as const;
-    const here = overviewOf({ order: Int32Array.of(1, 2, 0) });
-    expect([...channelOrder(here, peak)]).toEqual([2, 0, 1]);
-    expect([...channelOrder(here, { ...peak, search: "dog" })]).toEqual([1, 2, 0]);
-    const theirs = overviewOf({ order: Int32Array.of(1, 2, 0) }, peak);
-    expect([...channelOrder(theirs, peak)]).toEqual([1, 2, 0]);
-    expect([...channelOrder(theirs, { ...peak, descending: false })]).toEqual([1, 0, 2]);
+  it("is by number, by a value, or by number where the value is unknown", () => {
+    const overview = overviewOf();
+    expect([...channelOrder(overview, "index", false)]).toEqual([0, 1, 2]);
+    expect([...channelOrder(overview, "index", true)]).toEqual([2, 1, 0]);
+    expect([...channelOrder(overview, "peak", true)]).toEqual([2, 0, 1]);
+    expect([...channelOrder(overview, "selectivity", true)]).toEqual([2, 0, 1]);
   });
 });
 
@@ -197,6 +216,15 @@ describe("what is told of a channel", () => {
     expect(second).toMatchObject({ value: 8, image: 35, label: 1, predicted: -1 });
     expect(second?.box).toEqual([20, 21, 22, 23]);
     expect(second?.place).toEqual([10, 11]);
+  });
+
+  it("counts images beyond what 32 bits hold", () => {
+    const image = Float64Array.of(30, 2 ** 31, 2 ** 53 - 1, -1, 34, 35);
+    const overview = overviewOf({ image });
+    expect(picksOf(overview, 0, 2).map((pick) => pick.image)).toEqual([30, 2147483648]);
+    const [last] = picksOf(overview, 1, 2) as [Pick];
+    expect(picksOf(overview, 1, 2)).toHaveLength(1);
+    expect(described(last, { classes: [], outputs: [] }, true)).toMatch("image 9007199254740991");
   });
 
   it("names false friends in words beside their symbols", () => {
@@ -306,7 +334,7 @@ describe("a box on the image", () => {
 });
 
 describe("channels that answer", () => {
-  const state = { quantile: 0.99, tested: 64, total: 2, note: "", layers: ["a", "b"] };
+  const state = { tested: 64, total: 2, note: "As noted.", layers: ["a", "b"] };
 
   it("are listed with their layer and unit", () => {
     const found = foundOf(state, {
@@ -321,7 +349,7 @@ describe("channels that answer", () => {
   });
 
   it("are counted in a sentence", () => {
-    expect(verdict(state)).toBe("2 of 64 channels. More strongly here than on 99 % of the images.");
-    expect(verdict({ ...state, note: "As noted." })).toBe("2 of 64 channels. As noted.");
+    expect(verdict(state)).toBe("2 of 64 channels tested. As noted.");
+    expect(verdict({ ...state, tested: 1, total: 1 })).toBe("1 of 1 channel tested. As noted.");
   });
 });

@@ -2,6 +2,7 @@
 
 import { button, element, rebuild, select } from "../shared/controls.ts";
 import type { Requests, TypedArray } from "../shared/wire.ts";
+import { counted } from "./head.ts";
 import { decimalsFor, figure, percent } from "./overview.ts";
 import type { AnsweringState } from "./state.ts";
 
@@ -33,10 +34,8 @@ export function foundOf(state: AnsweringState, arrays: Record<string, TypedArray
 }
 
 /** A sentence about how many answer; Python's note says what is meant by it. */
-export function verdict({ tested, total, quantile, note }: AnsweringState): string {
-  const most = `${Number((100 * quantile).toPrecision(4))} %`;
-  const many = `${total} of ${tested} ${tested === 1 ? "channel" : "channels"}.`;
-  return `${many} ${note || `More strongly here than on ${most} of the images.`}`;
+export function verdict({ tested, total, note }: AnsweringState): string {
+  return `${total} of ${counted(tested, "channel")} tested. ${note}`;
 }
 
 export class Answering {

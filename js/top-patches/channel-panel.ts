@@ -146,7 +146,7 @@ export class ChannelPanel {
   /** `known`: what stands there until Python has answered. */
   show(overview: Overview, channel: number, known: ImageBitmap | null): void {
     const { layer, whole, missing } = overview.state;
-    const { get } = this.#actions;
+    const { get, size: listed } = this.#actions;
     const opened = this.#opened;
     const current = opened?.state.layer === layer && opened.state.channel === channel;
     this.#title.textContent = (current && opened.state.title) || `Channel ${channel} of ${layer}`;
@@ -155,7 +155,7 @@ export class ChannelPanel {
     this.facts.hidden = !current;
     const room = this.node.clientWidth;
     // Also on a phone some stand side by side.
-    const size = Math.max(24, Math.min(get("size"), Math.floor(room / 4) - GAP));
+    const size = Math.max(24, Math.min(listed(), Math.floor(room / 4) - GAP));
     const columns = Math.max(1, Math.floor((room - 4 + GAP) / (size + GAP)));
     this.#groups.forEach((group, i) => {
       const first = i === 0 ? picksOf(overview, channel, overview.most) : [];

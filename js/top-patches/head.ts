@@ -12,6 +12,10 @@ const WORDS: Record<number, string> = {
 /** Classes that are named of those that a search found. */
 const NAMED = 6;
 
+export function counted(count: number, noun: string): string {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 export class Head {
   readonly node: HTMLElement;
   readonly legend = element("div", { class: "legend", hidden: "" });
@@ -38,8 +42,8 @@ export class Head {
     const sees = state.whole ? "the whole image" : (entry?.rf ?? "");
     const facts = [
       entry?.kind ?? "",
-      `${channels} channels`,
-      state.images ? `${state.images.toLocaleString("en")} images` : "",
+      counted(channels, "channel"),
+      state.images ? counted(state.images, "image") : "",
       sees ? `each unit sees ${sees}` : "",
       dead > 0 ? `${dead} dead` : "",
     ].filter(Boolean);

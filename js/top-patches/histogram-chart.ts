@@ -1,6 +1,6 @@
 /** How strongly a channel answers to the images of the data, with the samples marked. */
 
-import { element } from "../shared/controls.ts";
+import { element, svg } from "../shared/controls.ts";
 import type { TypedArray } from "../shared/wire.ts";
 import { bars, countHeight, countTicks, edgeTicks, highest, placeOf } from "./histogram.ts";
 import { decimalsFor, figure } from "./overview.ts";
@@ -22,17 +22,6 @@ export const MARKS: Record<GroupEntry["name"], [string, string]> = {
   middle: ["M-3.5,-3.5 h7 v7 h-7 Z", "■"],
   bottom: ["M0,5 L4.5,-4 L-4.5,-4 Z", "▼"],
 };
-
-function svg<K extends keyof SVGElementTagNameMap>(
-  tag: K,
-  attributes: Record<string, string | number>,
-  ...children: (Node | string)[]
-): SVGElementTagNameMap[K] {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  node.append(...children);
-  return node;
-}
 
 export class HistogramChart {
   readonly node = element("figure", { class: "histogram" });

@@ -1,8 +1,8 @@
 /** The view of `nbviz.TopPatches`: what of the data each channel answers to most. */
 
 import type { AnyModel, Render } from "@anywidget/types";
-import { type Key, keysTable, listenToKeys } from "../activation-browser/keys.ts";
-import { element } from "../shared/controls.ts";
+import { download, element } from "../shared/controls.ts";
+import { type Key, keysTable, listenToKeys } from "../shared/keys.ts";
 import { listen, openView, type View } from "../shared/view.ts";
 import { type Channel, Requests, sayLink, unpack } from "../shared/wire.ts";
 import { Answering } from "./answering.ts";
@@ -76,6 +76,7 @@ class TopPatchesView {
     const hands = {
       get: <K extends keyof State>(name: K) => this.#get(name),
       set: (values: Partial<State>) => this.#set(values),
+      size: () => this.#size(),
       read: (text: string) => this.#read(text),
       failed,
     };
@@ -127,6 +128,10 @@ class TopPatchesView {
 
   #get<K extends keyof State>(name: K): State[K] {
     return (this.#model as unknown as Model).get(name);
+  }
+
+  #size(): number {
+    return this.#get("size") || this.#list.fit(this.#get("patches"));
   }
 
   #set(values: Partial<State>): void {
@@ -212,7 +217,7 @@ class TopPatchesView {
 
   /** What strips are wanted, in device pixels, rounded so that a slider asks seldom. */
   #wanted(): Wanted {
-    const size = this.#get("size") * (window.devicePixelRatio || 1);
+    const size = this.#size() * (window.devicePixelRatio || 1);
     return {
       layer: this.#overview?.state.layer ?? "",
       show: this.#get("show"),
@@ -222,25 +227,24 @@ class TopPatchesView {
   }
 
   #showList(overview: Overview, wanted: Wanted): void {
-    const choices = {
-      sort: this.#get("sort"),
-      descending: this.#get("descending"),
-      search: this.#get("search"),
-    };
-    const key = [overview, ...Object.values(choices)];
-    if (key.some((part, i) => part !== this.#orderKey[i])) {
+    const [sort, descending] = [this.#get("sort"), this.#get("descending")];
+    const key = [overview, sort, descending];
+    // Which classes a search finds Python knows: until it has told, nothing moves.
+    const searching = sort === "selectivity" && overview.state.search !== this.#get("search");
+    const waits = searching && this.#order.length === overview.channels;
+    if (!waits && key.some((part, i) => part !== this.#orderKey[i])) {
       this.#orderKey = key;
-      const order = channelOrder(overview, choices);
+      const order = channelOrder(overview, sort, descending);
       // The same order keeps its identity, and the list its place.
       if (String(order) !== String(this.#order)) this.#order = order;
     }
     this.#list.show({
       overview,
       order: this.#order,
-      sort: choices.sort,
+      sort,
       names: this.#names(),
       patches: wanted.patches,
-      size: this.#get("size"),
+      size: this.#size(),
       channel: this.#get("channel"),
       image: this.#get("image"),
       unit: this.#get("unit"),
@@ -403,7 +407,7 @@ class TopPatchesView {
   }
 
   #zoom(direction: number): void {
-    const size = this.#get("size") + direction * SIZES.step;
+    const size = this.#size() + direction * SIZES.step;
     this.#set({ size: Math.max(SIZES.least, Math.min(SIZES.most, size)) });
   }
 
@@ -417,11 +421,8 @@ class TopPatchesView {
       { format },
       ({ fields, arrays }) => {
         this.#view.problem("request", "");
-        const bytes = arrays.get("bytes")?.data as Uint8Array<ArrayBuffer>;
-        const type = format === "png" ? "image/png" : "image/svg+xml";
-        const address = URL.createObjectURL(new Blob([bytes], { type }));
-        element("a", { href: address, download: String(fields.name) }).click();
-        setTimeout(() => URL.revokeObjectURL(address), 10_000);
+        const bytes = arrays.get("data")?.data as Uint8Array<ArrayBuffer>;
+        download(String(fields.name), String(fields.type), bytes);
       },
       (message) => this.#failed(message),
     );

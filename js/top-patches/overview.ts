@@ -74,39 +74,16 @@ export function picksOf(overview: Overview, channel: number, count: number): Pic
   ).filter(({ image }) => image >= 0);
 }
 
-export interface Choices {
-  sort: Sort;
-  descending: boolean;
-  search: string;
-}
-
 /**
- * Channels in the order that was chosen: Python's where it made one for these choices (it knows
- * which classes a search found), else made here, so that sorting waits for no kernel. What has no
- * value stands last either way; ties stand by number.
+ * Channels in the order that was chosen, as `TopPatches.order` has them: made here too, so that
+ * sorting waits for no kernel. What has no value stands last either way; ties stand by number.
  */
-export function channelOrder(overview: Overview, choices: Choices): Uint32Array {
-  const { state, channels, arrays } = overview;
-  const made =
-    state.sort === choices.sort &&
-    state.descending === choices.descending &&
-    state.search === choices.search;
-  const theirs = arrays.order;
-  if (theirs?.length === channels && (made || choices.search.trim() !== "")) {
-    return Uint32Array.from(theirs);
-  }
-  return sorted(channels, valuesFor(arrays, choices.sort), choices.descending);
-}
-
-function valuesFor(arrays: Record<string, TypedArray>, sort: Sort): TypedArray | null {
-  return sort === "index" ? null : (arrays[sort] ?? null);
-}
-
-export function sorted(
-  channels: number,
-  values: TypedArray | null,
+export function channelOrder(
+  { channels, arrays }: Overview,
+  sort: Sort,
   descending: boolean,
 ): Uint32Array {
+  const values = sort === "index" ? null : arrays[sort];
   const order = Uint32Array.from({ length: channels }, (_, i) => i);
   if (!values) return descending ? order.reverse() : order;
   const sign = descending ? -1 : 1;
@@ -173,7 +150,7 @@ export function factsOf(
   const of = (name: string) => Number(overview.arrays[name]?.[channel] ?? Number.NaN);
   const peak = of("peak");
   const first = `peak ${figure(peak, decimalsFor([peak]))}`;
-  if (of("state") & NONFINITE) return [first, "NaN or ∞ for some"];
+  if (of("state") & NONFINITE) return [first, "NaN or too large"];
   const told: Partial<Record<Sort, string>> = {
     sparsity: `${percent(of("sparsity"))} zeros`,
     diversity: `diversity ${figure(of("diversity"), 2)}`,

@@ -13,7 +13,7 @@ import {
   silenceOf,
 } from "./overview.ts";
 import { PatchStrip } from "./patch-strip.ts";
-import { metrics, moved, NARROW, rowWindow, scrolledTo } from "./rows.ts";
+import { fitted, metrics, moved, NARROW, rowWindow, scrolledTo } from "./rows.ts";
 import type { Sort } from "./state.ts";
 
 export interface ListContent {
@@ -80,6 +80,11 @@ export class RowList {
   get inView(): [number, number] {
     const { scrollTop, clientHeight } = this.node;
     return rowWindow(scrollTop, clientHeight, this.#height, this.#content?.order.length ?? 0);
+  }
+
+  /** Side of a patch with which a row is filled. */
+  fit(patches: number): number {
+    return fitted(this.node.clientWidth, patches);
   }
 
   /** Patches of a row that there is room for. */
@@ -272,7 +277,9 @@ class Row {
     const [first, second] = factsOf(overview, channel, sort, names.classes);
     this.#first.textContent = silence || first;
     this.#second.textContent = silence ? "" : second;
-    this.#second.title = second.replace(/^sel[.] (\S+) ·/, "Selectivity $1 for");
+    this.#second.title = second
+      .replace(/^sel[.] (\S+) ·/, "Selectivity $1 for")
+      .replace(/^NaN.*/, "NaN, infinity or numbers beyond a million for some images: left out");
     node.classList.toggle("off", silence !== "");
   }
 }

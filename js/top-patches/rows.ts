@@ -13,16 +13,33 @@ export const CAPTION = 18;
 export const FACTS = 132;
 export const NARROW = 520;
 const PADDING = 10;
+const INDENT = 8;
+/** smallest and largest patch where the list chooses */
+const [SMALL, LARGE] = [48, 80];
 const FACTS_HEIGHT = 56;
 const FACTS_LINE = 20;
 
 export function metrics(width: number, size: number, patches: number): Metrics {
   const narrow = width < NARROW;
-  const room = narrow ? width : width - FACTS;
-  const across = Math.max(1, Math.min(patches, Math.floor((room - 4 + GAP) / (size + GAP))));
+  const across = fitting(roomOf(width), size, patches);
   const strip = size + CAPTION;
   const inner = narrow ? strip + FACTS_LINE : Math.max(strip, FACTS_HEIGHT);
   return { height: inner + PADDING, across };
+}
+
+/** Side of a patch with which as many as are wanted fill a row; never so small that nothing is seen. */
+export function fitted(width: number, patches: number): number {
+  const room = roomOf(width);
+  const side = Math.floor((room + GAP) / fitting(room, SMALL, patches)) - GAP;
+  return Math.max(SMALL, Math.min(LARGE, side));
+}
+
+function roomOf(width: number): number {
+  return width - 4 - (width < NARROW ? INDENT : FACTS);
+}
+
+function fitting(room: number, size: number, patches: number): number {
+  return Math.max(1, Math.min(patches, Math.floor((room + GAP) / (size + GAP))));
 }
 
 /** First and past-last row that show, with some above and below so that scrolling meets no gap. */

@@ -35,10 +35,8 @@ export interface OverviewState extends Packed {
   whole: boolean;
   /** why no pictures can be had; empty where they can */
   missing: string;
-  /** what `order` was made for, where Python says so */
-  sort?: Sort;
-  descending?: boolean;
-  search?: string;
+  /** what selectivity was worked out for; empty for each channel's best class */
+  search: string;
 }
 
 /** Strips of patches, one image file a channel; the answer to "rows" and the trait `pictures`. */
@@ -103,7 +101,6 @@ export interface ImageState {
 
 /** The answer to "answering". */
 export interface AnsweringState {
-  quantile: number;
   tested: number;
   total: number;
   note: string;
@@ -147,6 +144,8 @@ export interface Model {
 export interface Hands {
   get<K extends keyof State>(name: K): State[K];
   set(values: Partial<State>): void;
+  /** CSS pixels of a patch, whether chosen or fitted */
+  size(): number;
 }
 
 export const SIZES = { least: 32, most: 128, step: 8 };

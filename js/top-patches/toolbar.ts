@@ -109,7 +109,7 @@ export class Toolbar {
     for (const [show, node] of this.#shown) {
       node.setAttribute("aria-pressed", String(show === get("show")));
     }
-    this.#size.value = String(get("size"));
+    this.#size.value = String(this.#actions.size());
     this.#patches.max = String(overview?.most ?? get("patches"));
     if (focused !== this.#patches) this.#patches.value = String(get("patches"));
   }

@@ -6,8 +6,9 @@ images merges exactly into what it gives for both (`UnitStatistics.merge`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,27 @@ from nbviz.analysis.feature_rows import FeatureRows
 from nbviz.analysis.layers import Layer, Layers
 from nbviz.analysis.map_layout import batch_maps, drawable, expect_drawable
 from nbviz.analysis.masked_boxes import expect_logits
+from nbviz.analysis.unit_statistics.bins import BINS
 from nbviz.analysis.unit_statistics.layer_pass import Answers, LayerPass
 from nbviz.analysis.unit_statistics.settings import ImageNumbers, PassSettings
 from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 from nbviz.network import Network
 
-__all__ = ["DataPass", "ImageRows", "feature_layer", "resolve_layers", "scan_batch"]
+__all__ = [
+    "DataPass",
+    "ImageRows",
+    "channel_bytes",
+    "feature_layer",
+    "resolve_layers",
+    "scan_batch",
+]
+
+# In evaluation mode they return what they got (torch, torchvision's StochasticDepth, timm's
+# DropPath), as modules or as functions; their names in lower case and without "_".
+_PASSING_ON = frozenset({
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "alphadropout", "featurealphadropout",
+    "featuredropout", "stochasticdepth", "droppath", "patchdropout", "identity",
+})  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -105,10 +121,13 @@ def resolve_layers(network: Network, layers: str | Sequence[str] | None) -> tupl
     Parameters
     ----------
     layers : str or sequence of str, optional
-        None for every layer that has maps, tokens or a vector of each image.
+        None for every layer that has maps, tokens or a vector of each image, but those that return
+        what they got in evaluation mode (dropout, stochastic depth, identity).
 
     Raises
     ------
+    TypeError
+        If they are no names.
     UnknownLayerError
         For a name that no layer has; the nearest are named.
     ValueError
@@ -121,15 +140,41 @@ def resolve_layers(network: Network, layers: str | Sequence[str] | None) -> tupl
     """
     known = network.layers
     if layers is None:
-        names = [layer.name for layer in known if drawable(layer) is None]
+        names = [layer.name for layer in known if drawable(layer) is None and not _passes_on(layer)]
     else:
-        wanted = [layers] if isinstance(layers, str) else list(layers)
+        single = isinstance(layers, str) or not isinstance(layers, Iterable)
+        wanted: list[Any] = [layers] if single else [*layers]
+        if not all(isinstance(name, str) for name in wanted):
+            raise TypeError(
+                f"expected layers as a name or names out of network.layers.names, or None for "
+                f"all, got {layers!r:.80}"
+            )
         for name in wanted:
             expect_drawable(known[name])
         names = [name for name in known.names if name in set(wanted)]
     if not names:
-        raise ValueError("expected at least one layer to take statistics of, got none")
+        raise ValueError(
+            f"expected at least one layer to take statistics of, got none; pass layers= out of "
+            f"the {len(known)} in network.layers.names"
+        )
     return tuple(names)
+
+
+def _passes_on(layer: Layer) -> bool:
+    return layer.kind.lower().replace("_", "") in _PASSING_ON
+
+
+def channel_bytes(settings: PassSettings, classes: int) -> tuple[int, int]:
+    """Memory that each channel takes: what is kept of it, and what of it waits to be ranked.
+
+    Examples
+    --------
+    >>> channel_bytes(PassSettings(("0",)), classes=0)
+    (10344, 4608)
+    """
+    ranked = settings.top_k + settings.bottom_k + settings.samples
+    kept = 20 * ranked + 16 * BINS + 56 + 16 * classes
+    return kept, 128 * (12 * settings.per_image + 24)
 
 
 def feature_layer(network: Network) -> str | None:
@@ -230,7 +275,7 @@ class DataPass:
 
         ended = run_pass(self._network, batch, wanted, take, to_the_end=True, layers=self._layers)
         if ended.missing:
-            raise ValueError(not_run(ended.missing[0]))
+            raise ValueError(self._without(ended.missing))
         predicted, confidence = _prediction(ended.output, len(numbers))
         vectors = features[0] if features else np.zeros((len(numbers), 0), np.float32)
         rows = ImageRows(
@@ -238,14 +283,28 @@ class DataPass:
         )
         return answers, rows
 
+    def _without(self, missing: Sequence[str]) -> str:
+        """What to do about layers that did not run."""
+        others = [name for name in self._settings.layers if name not in missing]
+        if not others:
+            return not_run(missing[0])
+        shown = ", ".join(map(repr, others[:4])) + (", ..." if len(others) > 4 else "")
+        rest = "" if self._settings.features not in missing else ", and another one as features="
+        return (
+            f"{not_run(missing[0])}: scan without {', '.join(map(repr, missing[:4]))}"
+            f"{' and more' if len(missing) > 4 else ''}, as with layers=[{shown}] (the other "
+            f"{len(others)}){rest}, into another store="
+        )
+
     def skip(self, images: Sequence[int], reasons: Sequence[str]) -> None:
         """Note images that could not be read, each with the reason."""
         self._rows.append(ImageRows.skipped(images, reasons, self.feature_width))
 
     def finish(self) -> tuple[ImageRows, dict[str, UnitStatistics]]:
-        """What was kept of all batches."""
+        """What was kept of all batches; nothing can be added afterwards."""
         rows = ImageRows.joined(self._rows or [ImageRows.empty(self.feature_width)])
-        return rows, {name: part.statistics() for name, part in self._passes.items()}
+        # What waits of a layer is let go of before the next one's statistics are made.
+        return rows, {name: self._passes.pop(name).statistics() for name in [*self._passes]}
 
 
 def scan_batch(

@@ -242,7 +242,7 @@ def _expect_both_sides(inside: NDArray[np.bool_], classes: Sequence[int]) -> Non
     what = "images of some other class too" if inside.any() else "images of these classes"
     msg = (
         f"expected a pass over {what}, got classes [{shown}{more}] of {len(inside)} that were "
-        f"seen; choose others, or pass labels to the scan"
+        f"seen; choose others"
     )
     raise ValueError(msg)
 

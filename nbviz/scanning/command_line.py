@@ -243,12 +243,19 @@ def _made(reference: str, what: str) -> Any:
                 f"{path!r}"
             )
         found = getattr(found, part)
-    made = callable(found) and not isinstance(found, nn.Module | Network)
-    return found() if made else found
+    if not callable(found) or isinstance(found, nn.Module | Network):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise RuntimeError(
+            f"expected {what} {reference!r} to return, but it raised {type(error).__name__}: "
+            f"{error}; --traceback shows where"
+        ) from error
 
 
 def _summary(found: Scan) -> str:
-    lines = [f"{len(found):,} images, {len(found.layers)} layers in {found.path}"]
+    lines = [f"{found.count:,} images, {len(found)} layers in {found.path}"]
     skipped = found.skipped
     if skipped:
         lines.append(f"{len(skipped):,} skipped:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,21 +12,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from nbviz.analysis.data_pass import feature_layer, resolve_layers
+from nbviz.analysis.data_pass import channel_bytes, feature_layer, resolve_layers
 from nbviz.analysis.unit_statistics.settings import PassSettings
 from nbviz.network import Network
-from nbviz.scanning.manifest import MANIFEST, Manifest
-from nbviz.scanning.payload import Work
+from nbviz.scanning.manifest import Manifest
 from nbviz.scanning.progress import Progress
+from nbviz.scanning.reading import Reader
 from nbviz.scanning.result import Scan
 from nbviz.scanning.run import Run, Scanned, entries_of
-from nbviz.scanning.shard import Rules, reader_of, steady
+from nbviz.scanning.shard import Rules, steady
 from nbviz.scanning.source import ImageSource
 from nbviz.scanning.store import Store
 from nbviz.scanning.store_lock import leading
 from nbviz.scanning.work_list import started
 
 __all__ = ["scan"]
+
+# Bytes of statistics above which one is warned.
+_MUCH = 10**9
 
 
 def scan(
@@ -64,11 +68,14 @@ def scan(
         A folder of images (a subfolder a class), a torch `Dataset` with or without length, a
         Hugging Face data set, a uint8 array (N, H, W, 3), a float tensor (N, C, H, W) already
         prepared, or a sequence of images. The same number must give the same image each time.
+        Of a generator or another iterable without length, pictures cannot be shown afterwards,
+        as they cannot be had by number.
     store : path, optional
         Directory to keep the result in; it is made. Without one, the result is gone with the
         `Scan`.
     layers : str or sequence of str, optional
-        Names out of ``network.layers.names``; all that can be drawn when None.
+        Names out of ``network.layers.names``; when None all that can be drawn, but those that
+        only pass on what they get (dropout, identity). See below what they take.
     top_k : int
         Strongest activations to keep of each channel.
     per_image : int
@@ -84,13 +91,15 @@ def scan(
         Images a forward pass. Image i is always in batch ``i // batch_size``.
     shard_images : int, optional
         Images that are written together, rounded up to whole batches: what is lost at most, a
-        worker, when a scan is killed. By default what a minute's work comes to, up to 8192; with
-        an executor an eighth of a worker's part of the data set, from 256 to 8192 (1024 of a data
-        set without length).
+        worker, when a scan is killed. (An interrupt waits for the batch under way and, without
+        executor, loses none.) By default what a minute's work comes to, up to 8192; with an
+        executor an eighth of a worker's part of the data set, from 256 to 8192 (1024 of a data set
+        without length).
     executor : concurrent.futures.Executor, optional
-        Runs shards in other processes: a `ProcessPoolExecutor` (with the "spawn" context),
-        ``Client.get_executor()`` of dask.distributed, or one of Ray or MPI. Its workers must see
-        `store` under the same path.
+        Runs shards in other processes: a `ProcessPoolExecutor` (with the "spawn" context) or
+        ``Client.get_executor()`` of dask.distributed. These and thread pools are tested; others
+        with the same interface, as of MPI or Ray, are not. Its workers must see `store` under the
+        same path.
     loader_workers : int
         Processes that read images ahead; 0 for one thread. Not used for a data set without length,
         nor within worker processes that may have no children (dask's).
@@ -111,9 +120,13 @@ def scan(
     ValueError
         If the first 100 images all fail, or the same number gives another image when read again.
     ScanMismatchError
-        If the store is of another network, data set or settings; the message says what differs.
+        If the store is of another network, transform, data set or settings; the message says what
+        differs.
     ScanStoreError
-        If the directory holds something else, or another process scans into it.
+        If the directory holds something else or cannot be written, or another process scans into
+        it.
+    FileNotFoundError
+        If `dataset` is a path where there is nothing.
     UnknownLayerError
         For a layer that the network does not have.
 
@@ -133,16 +146,17 @@ def scan(
         waiting = 128 * (12 * per_image + 24)
 
     with ``bottom_k`` 8, ``samples`` 64, 533 bins and 128 images that wait to be ranked: 15 kB by
-    default, and 16 bytes a class of the data set. Files are merged layer by layer, with three times
-    one layer in memory. With an executor, the leading process holds no pictures, but for a data set
-    without length those of two shards a worker.
+    default, and 16 bytes a class of the data set. Above 1 GB for all channels there is a warning.
+    Files are merged layer by layer, with three times one layer in memory. With an executor, the
+    leading process holds no pictures, but for a data set without length those of two shards a
+    worker.
 
     Examples
     --------
     >>> network = Network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), input_shape=(3, 8, 8))
     >>> pictures = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), dtype=np.uint8)
     >>> found = scan(network, pictures, layers="1", top_k=3, progress=False)
-    >>> found["1"].top.image.shape, len(found)
+    >>> found["1"].top.image.shape, found.count
     ((4, 3), 20)
     """
     network = Network.of(network)
@@ -168,15 +182,18 @@ def scan(
         features=features,
         length=source.length,
     )
+    _warn_of_memory(network, settings, len(source.classes or ()))
     temporary = None
     if store is None:  # on Windows a file that somebody has still mapped cannot be removed
         temporary = tempfile.TemporaryDirectory(prefix="nbviz-scan-", ignore_cleanup_errors=True)
     folder = Path(temporary.name if temporary else store or "").expanduser()
+    known = Store.found_at(folder)
     if threads is None:
-        threads = _threads_of(folder) or (1 if executor else torch.get_num_threads())
+        before = None if known is None else known.settings.get("threads")
+        threads = before or (1 if executor else torch.get_num_threads())
     rules = Rules(settings, batch_size, threads)
     scanned = Scanned(network, source, rules, shard_images, loader_workers)
-    with leading(folder), steady(network, threads):
+    with steady(network, threads):
         kept = _brought_to_the_end(
             scanned, folder, executor, lasting=temporary is None, progress=progress
         )
@@ -190,12 +207,16 @@ def _expect_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"expected {name} as a whole number of {least} or more, got {value!r}")
 
 
-def _threads_of(folder: Path) -> int | None:
-    """As a store was begun with; None if there is no store yet."""
-    if not (folder / MANIFEST).exists():
-        return None
-    threads: Any = Manifest.read(folder).settings.get("threads")
-    return threads if isinstance(threads, int) else None
+def _warn_of_memory(network: Network, settings: PassSettings, classes: int) -> None:
+    channels = sum(network.layers[name].channels or 0 for name in settings.layers)
+    total = channels * sum(channel_bytes(settings, classes))
+    if total > _MUCH:
+        warnings.warn(
+            f"the statistics of {len(settings.layers)} layers with {channels:,} channels take "
+            f"about {total / 1e9:.1f} GB of memory in every process that scans; pass layers= with "
+            f"those that you will look at",
+            stacklevel=3,
+        )
 
 
 def _brought_to_the_end(
@@ -211,19 +232,20 @@ def _brought_to_the_end(
         threads=rules.threads,
         device=scanned.network.device.type,
     )
-    reader = reader_of(Work(scanned.network, scanned.source))
-    # Before anything is written, so that a data set that cannot be read leaves no store.
+    reader = Reader.of(scanned.network, scanned.source)
+    # Before anything is written, so that a data set that cannot be read leaves no directory.
     entries = started(reader, entries_of(reader, scanned.source))
-    store = Store.create(folder, manifest)
-    if not store.finished:
-        done = sum(span.size for span in store.done())
-        with Progress(store.manifest.length, done, shown=progress) as bar:
-            run = Run(scanned, store, reader, entries, bar)
-            try:
-                run.here() if executor is None else run.spread_over(executor)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(_interrupted(store, lasting=lasting)) from None
-    store.compact()
+    with leading(folder):
+        store = Store.create(folder, manifest)
+        if not store.finished:
+            done = sum(span.size for span in store.done())
+            with Progress(store.manifest.length, done, shown=progress) as bar:
+                run = Run(scanned, store, reader, entries, bar)
+                try:
+                    run.here() if executor is None else run.spread_over(executor)
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(_interrupted(store, lasting=lasting)) from None
+        store.compact()
     return store
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from nbviz.analysis.unit_statistics.settings import PassSettings
 from nbviz.network import Network
 from nbviz.scanning.range_files import write_whole
-from nbviz.scanning.source import ImageSource
+from nbviz.scanning.reading import Reader
+from nbviz.scanning.source import ImageSource, Item
 from nbviz.weights_hash import weights_hash
 
 __all__ = ["FORMAT", "MANIFEST", "VERSION", "Manifest", "ScanMismatchError", "ScanStoreError"]
 
 #: Name of the file, and what stands in it.
 MANIFEST, FORMAT, VERSION = "scan.json", "nbviz-scan", 1
+
+# Inputs that are noted, out of the first images.
+_INPUTS, _LOOKED_AT = 3, 8
 
 
 class ScanStoreError(ValueError):
@@ -38,7 +46,8 @@ class Manifest:
     ----------
     network : dict
         ``model`` (name of the class), ``weights`` (`weights_hash`), ``input_shape``, ``transform``
-        (its text), ``classes`` (names of the outputs or None).
+        (its text), ``classes`` (names of the outputs or None), ``architecture`` (kind and shape of
+        every layer by name).
     dataset : dict
         ``fingerprint``, ``labels`` (hash of the labels), ``length`` (None if unknown) and
         ``classes`` (names of the labels or None).
@@ -46,6 +55,9 @@ class Manifest:
         Those of the pass, and what else decides on the numbers, such as ``batch_size``.
     layers : list of dict
         ``name``, ``kind``, ``layout``, ``channels``, ``grid`` and ``stride`` of each.
+    inputs : dict
+        Of the first images that can be prepared, by number: mean, standard deviation, minimum and
+        maximum of the network's input, and 16 of its values.
     end : int or None
         Number of images, known once a data set without length was read to its end.
     """
@@ -54,6 +66,7 @@ class Manifest:
     dataset: dict[str, Any]
     settings: dict[str, Any]
     layers: list[dict[str, Any]]
+    inputs: dict[str, list[float]]
     end: int | None = None
 
     @classmethod
@@ -91,6 +104,7 @@ class Manifest:
                 }
                 for layer in layers
             ],
+            inputs=_first_inputs(network, source),
         )
         # As it is when read again: lists for tuples.
         return replace(made, **json.loads(json.dumps(asdict(made))))
@@ -118,7 +132,7 @@ class Manifest:
             made_by = "unknown"
         content = {"format": FORMAT, "version": VERSION, "nbviz": made_by, **asdict(self)}
         text = json.dumps(content, indent=1, ensure_ascii=False)
-        write_whole(folder / MANIFEST, lambda file: _write_text(file, text))
+        write_whole(folder / MANIFEST, text.encode())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -172,21 +186,20 @@ class Manifest:
             Saying what differs.
         """
         different = [
-            *_differences("network", self.network, wanted.network),
+            *_network_differences(self.network, wanted.network),
             *_differences("data set", self.dataset, wanted.dataset),
             *_differences("settings", self.settings, wanted.settings),
         ]
         if not different and self.layers != wanted.layers:
             different = ["network: its layers"]
-        if different:
-            raise ScanMismatchError(
-                f"expected {folder} to hold this scan, but it was made with other values:\n"
-                + "\n".join(f"- {line}" for line in different)
-                + "\nPass what it was made with to go on with it, or another store= for a new scan."
-            )
+        _expect_none(
+            different or _input_differences(self.inputs, wanted.inputs),
+            f"expected {folder} to hold this scan, but it was made with other values",
+            "Pass what it was made with to go on with it, or another store= for a new scan.",
+        )
 
     def check_network(self, network: Network) -> None:
-        """Raise unless the network is the one scanned.
+        """Raise unless the network is the one scanned; names of its outputs do not matter.
 
         Raises
         ------
@@ -194,14 +207,11 @@ class Manifest:
             Saying what differs.
         """
         given = json.loads(json.dumps(_described(network)))
-        names = ("model", "weights", "input_shape", "transform")
-        different = _differences("network", _some(self.network, names), _some(given, names))
-        if different:
-            raise ScanMismatchError(
-                "expected the network that was scanned, got another one:\n"
-                + "\n".join(f"- {line}" for line in different)
-                + "\nPass that network, or scan this one into another store."
-            )
+        _expect_none(
+            _network_differences({**self.network, "classes": given["classes"]}, given),
+            "expected the network that was scanned, got another one",
+            "Pass that network, or scan this one into another store.",
+        )
 
     def check_dataset(self, source: ImageSource) -> None:
         """Raise unless the pictures are those scanned; their labels do not matter.
@@ -211,15 +221,26 @@ class Manifest:
         ScanMismatchError
             Saying what differs.
         """
-        length = source.length
-        given = {"length": length, "fingerprint": source.fingerprint()}
-        different = _differences("data set", _some(self.dataset, tuple(given)), given)
-        if different:
-            raise ScanMismatchError(
-                "expected the data set that was scanned, got another one:\n"
-                + "\n".join(f"- {line}" for line in different)
-                + "\nPass that data set, in the same order and with the same transform."
-            )
+        given = {"length": source.length, "fingerprint": source.fingerprint()}
+        _expect_none(
+            _differences("data set", {name: self.dataset[name] for name in given}, given),
+            "expected the data set that was scanned, got another one",
+            "Pass that data set, in the same order and with the same transform.",
+        )
+
+    def check_inputs(self, network: Network, source: ImageSource) -> None:
+        """Raise unless the network prepares the pictures as it did.
+
+        Raises
+        ------
+        ScanMismatchError
+            Saying what differs.
+        """
+        _expect_none(
+            _input_differences(self.inputs, _first_inputs(network, source)),
+            "expected the transform that was scanned with, got another one",
+            "Pass that transform with the network, or scan with this one into another store.",
+        )
 
 
 def _described(network: Network) -> dict[str, Any]:
@@ -234,12 +255,31 @@ def _described(network: Network) -> dict[str, Any]:
         "input_shape": network.input_shape,
         "transform": text,
         "classes": network.classes,
+        "architecture": {
+            layer.name: f"{layer.kind} {'×'.join(map(str, layer.output_shape))}"
+            for layer in network.layers
+        },
     }
+
+
+def _first_inputs(network: Network, source: ImageSource) -> dict[str, list[float]]:
+    """What tells the transform again where its text is that of another one, as of a lambda."""
+    reader, found = Reader.of(network, source), dict[str, list[float]]()
+    for number, item in source.first(_LOOKED_AT):
+        if isinstance(item, Item):
+            with contextlib.suppress(Exception):  # in the scan it is skipped, with its reason
+                values = reader.prepared(item).double().flatten()
+                some = values[torch.linspace(0, len(values) - 1, 16).long()]
+                whole = [values.mean(), values.std(correction=0), values.min(), values.max()]
+                found[str(number)] = [float(value) for value in [*whole, *some]]
+        if len(found) == _INPUTS:
+            break
+    return found
 
 
 def _check(parts: Mapping[str, Any]) -> None:
     for name, keys in {
-        "network": ("model", "weights", "input_shape", "transform", "classes"),
+        "network": ("model", "weights", "input_shape", "transform", "classes", "architecture"),
         "dataset": ("fingerprint", "labels", "length", "classes"),
         "settings": ("layers",),
     }.items():
@@ -250,8 +290,34 @@ def _check(parts: Mapping[str, Any]) -> None:
     PassSettings.from_json(parts["settings"])
 
 
-def _some(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: values[name] for name in names}
+def _expect_none(different: Sequence[str], what: str, to_do: str) -> None:
+    if different:
+        raise ScanMismatchError("\n- ".join([f"{what}:", *different]) + f"\n{to_do}")
+
+
+def _network_differences(had: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """A line for each entry that differs; of layers, told where the rest is the same, the first."""
+    layers = "architecture"
+    lines = _differences("network", {**had, layers: None}, {**got, layers: None})
+    return lines or _differences("layers", had[layers], got[layers])[:3]
+
+
+def _input_differences(
+    had: Mapping[str, Sequence[float]], got: Mapping[str, Sequence[float]]
+) -> list[str]:
+    """A line if an image was prepared differently, by more than another way of rounding."""
+    common = sorted(had.keys() & got.keys())
+    highest = max((abs(value) for number in common for value in had[number]), default=0.0)
+    for number in common:
+        before, now = np.array(had[number]), np.array(got[number])
+        # A step of 8 bits is 0.4 % of the range; in a mean such steps even out.
+        close = highest * np.where(np.arange(len(now)) < 1, 1e-3, 1e-2)
+        if (np.abs(before - now) > close).any():
+            means = f"mean {before[0]:.4g}, now {now[0]:.4g}"
+            deviations = f"deviation {before[1]:.4g}, now {now[1]:.4g}"
+            line = f"network: transform makes another input of image {number}: was "
+            return [f"{line}{means}; {deviations}"]
+    return []
 
 
 def _differences(part: str, had: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
@@ -270,7 +336,3 @@ def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
-
-
-def _write_text(file: Any, text: str) -> None:
-    file.write(text.encode())

@@ -12,7 +12,7 @@ import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cloudpickle
 
@@ -55,7 +55,7 @@ def save_payload(folder: Path, work: Work) -> Payload:
     content = _pickled("network", work.network) + _pickled("data set", work.source)
     sha256 = hashlib.sha256(content).hexdigest()
     path = folder / f".payload-{uuid.uuid4().hex}.pickle"
-    write_whole(path, lambda file: _write(file, content))
+    write_whole(path, content)
     _remember(sha256, work)
     return Payload(str(path), sha256)
 
@@ -109,10 +109,6 @@ def _pickled(name: str, part: Any) -> bytes:
             f"of at the start, or scan without executor"
         ) from error
     return pickled
-
-
-def _write(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
 
 
 def _remember(sha256: str, work: Work) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "covering",
     "disjoint",
     "gaps",
+    "joined",
     "most_neighbours",
     "neighbours_to_merge",
     "remove_leftovers",
@@ -46,20 +47,23 @@ class Span(NamedTuple):
         return self.end - self.first
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
     """Write a file so that under its name there is the whole of it, or what was there before.
 
     Parameters
     ----------
     path : Path
         Its directory must exist.
-    write : callable
-        Writes the content to the open file that it is given.
+    content : bytes or callable
+        Or what writes it to the open file that it is given.
     """
     aside = path.parent / f"{_LEFTOVER}{uuid.uuid4().hex}"
     try:
         with aside.open("xb") as file:
-            write(file)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -120,6 +124,22 @@ def gaps(spans: Sequence[Span], length: int) -> list[Span]:
             missing.append(Span(reached, min(span.first, length)))
         reached = max(reached, span.end)
     return [*missing, Span(reached, length)] if reached < length else missing
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same images in as few ranges as can be; the spans are in order and apart.
+
+    Examples
+    --------
+    >>> joined([Span(0, 4), Span(4, 6), Span(8, 10)])
+    [Span(first=0, end=6), Span(first=8, end=10)]
+    """
+    whole: list[Span] = []
+    for span in spans:
+        if whole and whole[-1].end == span.first:
+            span = Span(whole.pop().first, span.end)  # noqa: PLW2901 - it grew
+        whole.append(span)
+    return whole
 
 
 def most_neighbours(fan_in: int) -> int:

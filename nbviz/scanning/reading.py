@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nbviz.model_input import Preparation
+from nbviz.network import Network
 from nbviz.scanning.range_files import Span
 from nbviz.scanning.source import ImageSource, Item
 
@@ -85,6 +86,12 @@ class Reader:
     shape: tuple[int, ...]
     pinned: bool = False
 
+    @classmethod
+    def of(cls, network: Network, source: ImageSource | None) -> Reader:
+        """The reader that prepares images for a network."""
+        pinned = network.device.type == "cuda"
+        return cls(source, network.preparation(), network.input_shape, pinned)
+
     def read(self, number: int) -> Entry:
         """One item of the source."""
         if self.source is None:
@@ -97,6 +104,8 @@ class Reader:
     def prepared(self, item: Item) -> Tensor:
         """The network's input for one item, shape (C, H, W), on the CPU."""
         values = self.preparation(item.picture)[0].cpu()
+        if not torch.isfinite(values).all():
+            raise ValueError("expected finite input, got NaN or infinity")
         if tuple(values.shape) != self.shape:
             raise ValueError(
                 f"expected an input of shape {self.shape} as the network takes it, got "

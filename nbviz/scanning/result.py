@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nbviz.analysis.layers import UnknownLayerError
 from nbviz.analysis.unit_statistics.settings import PassSettings
 from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 from nbviz.network import Network
+from nbviz.scanning.range_files import Span, gaps, joined
 from nbviz.scanning.source import ImageSource
 from nbviz.scanning.store import Store
 
@@ -28,8 +30,13 @@ class Scan:
     """What the channels of a network answered over a data set.
 
     `nbviz.scan` makes one, `Scan.open` opens one made before. Statistics of a layer are read when
-    they are asked for: ``scan["layer4.1.conv2"].peak``. Of a scan that was interrupted they are
-    those of the images done so far (`finished`).
+    they are asked for: ``scan["layer4.1.conv2"].peak``. As in a mapping, ``len(scan)``, ``in`` and
+    a loop are about layers; `count` says how many images count.
+
+    Of a scan that was interrupted, or is still under way elsewhere, all is as far as it was when
+    something was read first. Files of that moment may be gone when another layer is asked for: then
+    that layer is read as far as the scan is by then, and so are `images` from there on. So take the
+    layer first, then the rows: they are of the same images. `reload` moves on to what is done now.
 
     Attributes
     ----------
@@ -46,6 +53,8 @@ class Scan:
         self.network: Network | None = None
         self.dataset: ImageSource | None = None
         self._units: OrderedDict[str, UnitStatistics] = OrderedDict()
+        # Images that all which was read is of, None if nothing was.
+        self._done: list[Span] | None = None
         self._images: ImageRows | None = None
         self._lock = threading.RLock()
         # A temporary directory lives as long as its object. It goes last, after the files mapped
@@ -83,7 +92,8 @@ class Scan:
         Parameters
         ----------
         network : Network or nn.Module, optional
-            Its weights are compared with those that were scanned.
+            Its weights and layers are compared with those that were scanned and, where there is a
+            data set, too, what it makes of the first pictures.
         dataset : object, optional
             As for `nbviz.scan`, or an `ImageSource`; its pictures are compared, not its labels.
             Without `transform`, if the network had one.
@@ -102,12 +112,29 @@ class Scan:
         given = None if network is None else Network.of(network)
         if given is not None:
             manifest.check_network(given)
+        source = dataset
         if dataset is not None:
-            source = dataset if isinstance(dataset, ImageSource) else self._source(dataset)
+            if not isinstance(dataset, ImageSource):
+                source = ImageSource(dataset, classes=self.classes, output_names=self.output_names)
             manifest.check_dataset(source)
-            self.dataset = source
-        if given is not None:
-            self.network = given
+        given, source = given or self.network, source or self.dataset
+        known = (given, source) == (self.network, self.dataset)
+        if given is not None and source is not None and not known:
+            manifest.check_inputs(given, source)
+        self.network, self.dataset = given, source
+        return self
+
+    def reload(self) -> Scan:
+        """Let go of what was read, so that it is read anew: as far as the scan is by now.
+
+        Returns
+        -------
+        Scan
+            This one.
+        """
+        with self._lock:
+            self.store = Store.open(self.path)
+            self._forget(None)
         return self
 
     @property
@@ -118,7 +145,9 @@ class Scan:
     @property
     def finished(self) -> bool:
         """Whether all images of the data set are done."""
-        return self.store.finished
+        length = self.store.manifest.length
+        done = self.store.done() if self._done is None else self._done
+        return length is not None and not gaps(done, length)
 
     @property
     def settings(self) -> PassSettings:
@@ -175,7 +204,10 @@ class Scan:
         self.layer_info(layer)
         with self._lock:
             if layer not in self._units:
-                self._units[layer] = self.store.read_units(layer)
+                done, units = self.store.read_moment(layer)
+                if done != self._done:
+                    self._forget(done)
+                self._units[layer] = units
             self._units.move_to_end(layer)
             while len(self._units) > _KEPT_LAYERS:
                 self._units.popitem(last=False)
@@ -184,7 +216,7 @@ class Scan:
     def __contains__(self, layer: object) -> bool:
         return layer in self.layers
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self.layers)
 
     @property
@@ -197,33 +229,45 @@ class Scan:
         """
         with self._lock:
             if self._images is None:
-                self._images = self.store.read_images()
+                if self._done is None:
+                    self._done = joined(self.store.done())
+                self._images = self.store.read_images(self._done)
             return self._images
+
+    def _forget(self, done: list[Span] | None) -> None:
+        self._units.clear()
+        self._images, self._done = None, done
 
     @property
     def skipped(self) -> list[tuple[int, str]]:
-        """Number of each image that could not be read, and why."""
-        rows = self.images
-        numbers = rows.index.tolist()
-        return [(n, reason) for n, reason in zip(numbers, rows.reason, strict=True) if reason]
+        """Number of each image that could not be used, and why.
 
-    def __len__(self) -> int:
+        The reason begins with the image's path where a folder is attached as data set.
+        """
+        rows, source = self.images, self.dataset
+        found = []
+        for number, reason in zip(rows.index.tolist(), rows.reason, strict=True):
+            if reason:
+                name = None if source is None else source.name(number)
+                found.append((number, reason if name is None else f"{name}: {reason}"))
+        return found
+
+    @property
+    def count(self) -> int:
         """Number of images that count, so without those skipped."""
         return sum(not reason for reason in self.images.reason)
 
-    def __bool__(self) -> bool:
-        return True
+    def __len__(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
 
     def __repr__(self) -> str:
         manifest = self.store.manifest
         skipped = len(self.skipped)
         left = f", {skipped:,} skipped" if skipped else ""
         so_far = "" if self.finished else ", not finished"
-        count = f"{len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}"
+        layers = f"{len(self)} layer{'' if len(self) == 1 else 's'}"
         return (
-            f"Scan({manifest.network['model']}, {count}, {len(self):,} images{left}{so_far}, "
+            f"Scan({manifest.network['model']}, {layers}, {self.count:,} images{left}{so_far}, "
             f"{str(self.path)!r})"
         )
-
-    def _source(self, dataset: Any) -> ImageSource:
-        return ImageSource(dataset, classes=self.classes, output_names=self.output_names)

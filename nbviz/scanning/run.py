@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from time import monotonic
 
 from nbviz.network import Network
+from nbviz.scanning.interrupt import Interrupt
 from nbviz.scanning.payload import Work, forget_payload, save_payload
 from nbviz.scanning.progress import Progress
 from nbviz.scanning.range_files import Span, gaps
@@ -95,14 +97,19 @@ class Run:
     def _shard(self, span: Span, batches: Iterator[Batch]) -> int:
         """Do a range or, where it is cut by time or the data set ends, its start: how many."""
         scanned = self._scanned
-        if scanned.shard_images is None:
-            batches = _until(monotonic() + _SECONDS, batches)
-        rows, units = pass_over(
-            scanned.network, scanned.rules.settings, span, batches, self._bar.add
-        )
-        count = len(rows.index)
+        deadline = monotonic() + _SECONDS if scanned.shard_images is None else math.inf
+        with Interrupt() as interrupt:
+            rows, units = pass_over(
+                scanned.network,
+                scanned.rules.settings,
+                span,
+                _until(deadline, interrupt.before(batches)),
+                self._bar.add,
+            )
+            count = len(rows.index)
+            if count:
+                self._store.write_shard(span.first, span.first + count, rows, units)
         if count:
-            self._store.write_shard(span.first, span.first + count, rows, units)
             self._note_shard()
         return count
 

@@ -18,7 +18,7 @@ from nbviz.analysis.data_pass import DataPass, ImageRows
 from nbviz.analysis.unit_statistics.settings import PassSettings
 from nbviz.analysis.unit_statistics.statistics import UnitStatistics
 from nbviz.network import Network
-from nbviz.scanning.payload import Payload, Work, load_payload
+from nbviz.scanning.payload import Payload, load_payload
 from nbviz.scanning.range_files import Span
 from nbviz.scanning.reading import Batch, Entry, Reader, batch_spans, read_ahead
 from nbviz.scanning.store import Store
@@ -30,7 +30,6 @@ __all__ = [
     "Ticket",
     "one_at_a_time",
     "pass_over",
-    "reader_of",
     "scan_shard",
     "steady",
 ]
@@ -87,7 +86,7 @@ def scan_shard(ticket: Ticket, first: int, end: int, entries: list[Entry] | None
     span, size = Span(first, end), ticket.rules.batch_size
     with one_at_a_time:
         work = load_payload(ticket.payload)
-        reader = reader_of(work)
+        reader = Reader.of(work.network, work.source)
         with steady(work.network, ticket.rules.threads):
             if entries is None:
                 ahead = reader.ahead(batch_spans([span], size), ticket.loader_workers)
@@ -98,17 +97,6 @@ def scan_shard(ticket: Ticket, first: int, end: int, entries: list[Entry] | None
     Store.open(Path(ticket.store)).write_shard(first, end, rows, units)
     skipped = sum(map(bool, rows.reason))
     return Report(span, len(rows.index) - skipped, skipped)
-
-
-def reader_of(work: Work) -> Reader:
-    """The reader that prepares images for this network."""
-    network = work.network
-    return Reader(
-        work.source,
-        network.preparation(),
-        network.input_shape,
-        pinned=network.device.type == "cuda",
-    )
 
 
 def _given(reader: Reader, entries: list[Entry], span: Span, size: int) -> Iterator[Batch]:

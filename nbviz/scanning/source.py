@@ -140,6 +140,12 @@ class ImageSource:
         for number, raw in enumerate(self._stream):
             yield number, self._converted(raw)
 
+    def first(self, count: int) -> Iterator[tuple[int, Item | Exception]]:
+        """The first images with their numbers, as `items` gives them; none is used up."""
+        if self._stream is None:
+            return itertools.islice(self.items(), count)
+        return enumerate(map(self._converted, self._stream.first(count)))
+
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) that tells the pictures from others, the same in every process.
 
@@ -191,7 +197,7 @@ class ImageSource:
             labels.add(*(pictures.label(number) for number in range(count)))
 
     def _probe_stream(self, stream: _Stream, found: _Hash, labels: _Hash) -> None:
-        reads = [[*map(self._content_of, entries)] for entries in stream.first(_STREAM_PROBES)]
+        reads = [[*map(self._content_of, stream.first(_STREAM_PROBES))] for _ in range(_READS)]
         if any(read != reads[0] for read in reads):
             raise ValueError(
                 "expected the same first items each time the iterable is begun, got others; take "
@@ -244,13 +250,13 @@ class _Stream:
         )
         self._used = False
 
-    def first(self, count: int) -> list[list[Any]]:
-        """The first items, once or, where it can be begun anew, several times."""
-        if self._rest is not None:
-            begun = [*itertools.islice(self._rest, count)]
-            self._rest = itertools.chain(begun, self._rest)
-            return [begun]
-        return [[*itertools.islice(self._raw(iter(self._dataset)), count)] for _ in range(_READS)]
+    def first(self, count: int) -> Iterable[Any]:
+        """The first items, read anew each time if that can be; they are not used up."""
+        if self._rest is None:
+            return itertools.islice(self._raw(iter(self._dataset)), count)
+        begun = [*itertools.islice(self._rest, count)]
+        self._rest = itertools.chain(begun, self._rest)
+        return begun
 
     def __iter__(self) -> Iterator[Any]:
         if self._rest is None:

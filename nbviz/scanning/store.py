@@ -18,9 +18,11 @@ which polars, DuckDB and others read, too, and which can be mapped into memory
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from errno import EACCES, ENOTDIR
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,10 +42,12 @@ from nbviz.scanning.range_files import (
     covering,
     disjoint,
     gaps,
+    joined,
     neighbours_to_merge,
     remove_leftovers,
     write_whole,
 )
+from nbviz.scanning.store_lock import writable
 from nbviz.scanning.tables import (
     image_rows,
     image_table,
@@ -104,22 +108,13 @@ class Store:
             If the scan there is of another network, data set or settings.
         """
         folder = Path(path).expanduser().resolve()
-        if folder.exists() and not folder.is_dir():
-            raise ScanStoreError(f"expected a directory for the scan, but {folder} is a file")
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / MANIFEST).exists():
-            store = cls.open(folder)
-            store.manifest.check_same(manifest, folder)
-        else:
-            foreign = sorted(p.name for p in folder.iterdir() if _is_foreign(p))
-            if foreign:
-                raise ScanStoreError(
-                    f"expected an empty directory or that of a scan, but {folder} holds "
-                    f"{', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}; pass a "
-                    f"directory of its own as store="
-                )
+        known = cls.found_at(folder)
+        if known is None:
+            folder.mkdir(parents=True, exist_ok=True)
             manifest.write(folder)
-            store = cls(folder, manifest)
+        else:
+            known.check_same(manifest, folder)
+        store = cls(folder, known or manifest)
         for part in store._parts:
             part.folder.mkdir(exist_ok=True)
             remove_leftovers(part.folder)
@@ -127,6 +122,33 @@ class Store:
         store._units.remove(store._incomplete())
         remove_leftovers(folder)
         return store
+
+    @classmethod
+    def found_at(cls, path: str | Path) -> Manifest | None:
+        """What the scan in a directory is of, None where one may be begun; nothing is changed.
+
+        Raises
+        ------
+        ScanStoreError
+            If there is something else, or a damaged or newer scan, or nothing can be written.
+        """
+        folder = Path(path).expanduser().resolve()
+        with writable(folder):
+            there = next(place for place in (folder, *folder.parents) if place.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(ENOTDIR, f"{there} is a file")
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(EACCES, f"{there} does not let this user write")
+            if (folder / MANIFEST).exists():
+                return Manifest.read(folder)
+            foreign = sorted(p.name for p in folder.glob("*") if _is_foreign(p))
+        if foreign:
+            raise ScanStoreError(
+                f"expected an empty directory or that of a scan, but {folder} holds "
+                f"{', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}; pass a "
+                f"directory of its own as store="
+            )
+        return None
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -245,7 +267,11 @@ class Store:
                 spans[place : place + len(group)] = [whole]
 
     def read_units(self, layer: str) -> UnitStatistics:
-        """What a layer's channels answered to the images that are done.
+        """What a layer's channels answered to the images that are done: see `read_moment`."""
+        return self.read_moment(layer)[1]
+
+    def read_moment(self, layer: str) -> tuple[list[Span], UnitStatistics]:
+        """What a layer's channels answered to the images that are done, and which these are.
 
         Only this layer's part of the files is read.
 
@@ -260,8 +286,8 @@ class Store:
             raise KeyError(layer)
         return _retried(lambda: self._read_units(layer))
 
-    def read_images(self) -> ImageRows:
-        """What is known of the images that are done, in order.
+    def read_images(self, done: Sequence[Span] | None = None) -> ImageRows:
+        """What is known of the images that are done, or of those that were, in order.
 
         Features are not read yet: their files are mapped into memory, and stay so as long as the
         `FeatureRows` live, also when files are merged meanwhile.
@@ -271,25 +297,26 @@ class Store:
         ScanStoreError
             If a file is damaged or missing; the message names it.
         """
-        return _retried(self._read_images)
+        return _retried(lambda: self._read_images(self.done() if done is None else done))
 
     @property
     def _layer_names(self) -> list[str]:
         return [layer["name"] for layer in self.manifest.layers]
 
-    def _read_units(self, layer: str) -> UnitStatistics:
+    def _read_units(self, layer: str) -> tuple[list[Span], UnitStatistics]:
         row_group = self._layer_names.index(layer)
         settings = self.manifest.pass_settings
         known = self.manifest.layer(layer) or {}
         total = UnitStatistics.empty(known["channels"], settings)
-        for span in self.done():
+        done = self.done()
+        for span in done:
             with self._table_file(self._units, span) as file:
                 part = UnitStatistics.from_arrays(unit_arrays(file.read(row_group)), settings)
             total = total.merge(part) if total.images else part
-        return total
+        return joined(done), total
 
-    def _read_images(self) -> ImageRows:
-        done, parts = self.done(), list[ImageRows]()
+    def _read_images(self, done: Sequence[Span]) -> ImageRows:
+        parts = list[ImageRows]()
         for span, ranges in _needed(done, self._images):
             with self._table_file(self._images, span) as file:
                 table = file.read()

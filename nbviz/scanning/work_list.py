@@ -110,7 +110,7 @@ def started(reader: Reader, entries: Iterator[Entry]) -> Iterator[Entry]:
         except Exception as error:  # noqa: BLE001 - a data set or transform may fail in any way
             reasons.append(reason_of(error))
             continue
-        if not np.array_equal(first, again, equal_nan=True):
+        if not np.array_equal(first, again):
             raise ValueError(
                 "expected the same input each time an image is prepared, but the network's "
                 "transform gave another one the second time; pass the transform for evaluation, "

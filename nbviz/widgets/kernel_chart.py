@@ -9,6 +9,7 @@ import bqplot
 from bqplot.interacts import BrushIntervalSelector
 
 from nbviz.analysis.distribution import distribution, items_between
+from nbviz.widgets.chart_figure import INK, chart_figure, follow
 
 if TYPE_CHECKING:
     from nbviz.widgets.filter_grid import FilterGrid
@@ -17,41 +18,27 @@ _LABELS = {
     "noise": "Noise score (0 structured, 1 like random numbers)",
     "norm": "Norm of the kernel",
 }
-_INK, _SELECTED = "#7a8aa0", "#d9661f"
+_SELECTED = "#d9661f"
 
 
 def kernel_chart(grid: FilterGrid, score: str) -> bqplot.Figure:
     """Bars of how many kernels have which score, selected ones apart; see `FilterGrid.chart`."""
     x, y = bqplot.LinearScale(), bqplot.LinearScale(min=0)
     bars = bqplot.Bars(
-        scales={"x": x, "y": y}, type="stacked", colors=[_INK, _SELECTED], padding=0.1
+        scales={"x": x, "y": y}, type="stacked", colors=[INK, _SELECTED], padding=0.1
     )
     across = bqplot.Axis(scale=x, label=_LABELS[score], grid_lines="none", num_ticks=6)
     counts = bqplot.Axis(scale=y, orientation="vertical", label="kernels", tick_format="d")
     if score == "noise":
         x.min, x.max = 0.0, 1.0
         across.tick_values, across.tick_format = [0, 0.25, 0.5, 0.75, 1], ".2f"
-    for axis in (across, counts):
-        axis.color = axis.label_color = _INK
     brush = BrushIntervalSelector(scale=x, marks=[bars], color=_SELECTED)
-    figure = bqplot.Figure(
-        marks=[bars],
-        axes=[across, counts],
-        interaction=brush,
-        title_style={"font-size": "13px", "fill": _INK},
-        fig_margin={"top": 36, "bottom": 48, "left": 56, "right": 16},
-        layout={"width": "100%", "height": "240px", "min_width": "280px"},
-    )
-    # bqplot's parts live until they are closed, and must not keep the grid and its model so long.
+    figure = chart_figure([bars], across, counts, interaction=brush)
     grid_there = weakref.ref(grid)
 
-    def redraw(change: Any = None) -> None:
-        del change
-        there = grid_there()
-        if there is None:
-            return
-        scores = getattr(there.scores, score)
-        chosen = [output for output in there.selected if output < len(scores)]
+    def redraw(grid: FilterGrid) -> None:
+        scores = getattr(grid.scores, score)
+        chosen = [output for output in grid.selected if output < len(scores)]
         counted = distribution(scores, chosen, span=(0, 1) if score == "noise" else None)
         with bars.hold_sync():
             bars.x = (counted.edges[:-1] + counted.edges[1:]) / 2
@@ -69,13 +56,6 @@ def kernel_chart(grid: FilterGrid, score: str) -> bqplot.Figure:
             low, high = sorted(float(edge) for edge in span)
             there.selected = items_between(getattr(there.scores, score), low, high)
 
-    def closed(change: Any) -> None:
-        if change["new"] is None:
-            for part in (figure, bars, brush, across, counts, x, y):
-                part.close()
-
-    redraw()
-    grid.observe(redraw, names=["kernels", "selected"])
-    grid.observe(closed, names="comm")
+    follow(grid, figure, ["kernels", "selected"], redraw)
     brush.observe(brushed, names="selected")
     return figure

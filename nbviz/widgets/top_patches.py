@@ -129,7 +129,8 @@ class TopPatches(TopPatchesAnswers, PrintedView):
 
         What has no value stands last either way, ties by number.
         """
-        return self._order.copy()
+        order: np.ndarray = self._order.copy()
+        return order
 
     @property
     def problems(self) -> dict[int, str]:
@@ -258,10 +259,7 @@ class TopPatches(TopPatchesAnswers, PrintedView):
             return {"classes": [], "note": "This scan has no labels; pass labels= to nbviz.scan."}
         try:
             numbers = search_classes(self._names, self.search, seen)
-            if not {*numbers} & {*seen}:
-                names = ", ".join(repr(class_name(n, self._names)) for n in numbers[:3])
-                raise ValueError(f"The scan has no image of {names}.")
-            self._shown = state.preferring(self._shown, numbers)
+            self._shown = state.preferring(self._shown, numbers, self._names)
         except ValueError as error:  # what was typed so far may be half a word
             return {"classes": [], "note": str(error)}
         if sorting:

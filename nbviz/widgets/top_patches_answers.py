@@ -271,7 +271,7 @@ class TopPatchesAnswers(TopPatchesChoices):
         tested = sum(int(self.scan.layer_info(name)["channels"]) for name in layers)
         chance = tested * (1 - QUANTILE)
         about = f"about {chance:.0f}" if chance >= 1 else "fewer than one"
-        note = f"By chance {about} would be expected{', and fewer in a box' if box else ''}."
+        note = f"By chance {about} would be expected{', in a box fewer' if box else ''}."
         note += f" Stronger {where} than the peak on {QUANTILE:.0%} of the images."
         if few:
             note += f" The scan has only {self.scan[self.layer].images}, which makes this coarse."
@@ -283,7 +283,6 @@ class TopPatchesAnswers(TopPatchesChoices):
                 "place": np.array([(each.row, each.col) for each in kept], np.int16).reshape(-1, 2),
                 "layer_index": np.array([layers.index(each.layer) for each in kept], np.int32),
             },
-            quantile=QUANTILE,
             tested=tested,
             total=len(found),
             layers=layers,

@@ -53,8 +53,8 @@ class TopPatchesChoices(GatheredChoices):
     by the activation."""
     patches = traitlets.Int(PATCHES, min=1).tag(sync=True)
     """Patches a channel, up to as many as the scan kept."""
-    size = traitlets.Int(48, min=SMALLEST, max=LARGEST).tag(sync=True)
-    """Side of a patch in CSS pixels, 32 to 128; 48 by default."""
+    size = traitlets.Int(0, min=0, max=LARGEST).tag(sync=True)
+    """Side of a patch in CSS pixels, 32 to 128; 0 (default) fits: `patches` of them fill a row."""
 
     layers = traitlets.List(traitlets.Dict()).tag(sync=True, shown=True)
     """Read-only: the scanned layers, as dicts for the menu."""
@@ -140,6 +140,15 @@ class TopPatchesChoices(GatheredChoices):
                 f"[]; got {box}"
             )
         return box
+
+    @traitlets.validate("size")
+    def _check_size(self, proposal: dict[str, Any]) -> int:
+        size: int = proposal["value"]
+        if 0 < size < SMALLEST:
+            raise traitlets.TraitError(
+                f"size must be 0, which fits, or {SMALLEST} to {LARGEST} CSS pixels; got {size}"
+            )
+        return size
 
     @traitlets.validate("patches")
     def _check_patches(self, proposal: dict[str, Any]) -> int:

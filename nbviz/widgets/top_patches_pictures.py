@@ -38,6 +38,17 @@ _ALL_CHANNELS = 16
 _BACKGROUND, _LINE = 205, 120
 
 
+class UnreadableImageError(ValueError):
+    """An image of the data set could be read once, and cannot be now."""
+
+    def __init__(self, number: int, name: str | None, error: Exception) -> None:
+        told, file = message_of(error), name
+        if isinstance(error, OSError) and error.strerror:
+            told, file = error.strerror, name or error.filename
+        which = f"Image {number}{f' ({file})' if file else ''}"
+        super().__init__(f"{which} could not be read: {told}. The other images are not affected.")
+
+
 @dataclass(frozen=True)
 class Place:
     """A unit of one channel, in one image."""
@@ -85,9 +96,17 @@ class PatchPictures:
         """Why images could not be shown, by their number."""
 
     def prepared(self, number: int) -> Tensor:
-        """The network's input for an image of the data set, shape (1, C, H, W)."""
-        item = self._source.read(number)
-        return self.network.prepare(item.picture)
+        """The network's input for an image of the data set, shape (1, C, H, W).
+
+        Raises
+        ------
+        UnreadableImageError
+            If it cannot be read or prepared any more, whatever the reason.
+        """
+        try:
+            return self.network.prepare(self._source.read(number).picture)
+        except Exception as error:
+            raise UnreadableImageError(number, self._source.name(number), error) from error
 
     def picture(self, number: int) -> np.ndarray:
         """An image as the network saw it, uint8 (H, W, 3)."""

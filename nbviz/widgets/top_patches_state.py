@@ -51,22 +51,25 @@ class ImageColumns:
     """What a scan knows of its images, by their numbers."""
 
     def __init__(self, scan: Scan) -> None:
-        self._rows = scan.images
+        # Read when it is asked for: of a scan under way it may have got further with a layer.
+        self._scan = scan
 
     def label(self, numbers: np.ndarray) -> np.ndarray:
         """Class numbers, int32; -1 where none is known."""
-        return self._taken(self._rows.label, numbers, -1)
+        return self._taken("label", numbers, -1)
 
     def predicted(self, numbers: np.ndarray) -> np.ndarray:
         """What the network took them for, int32; -1 where it is no classifier."""
-        return self._taken(self._rows.predicted, numbers, -1)
+        return self._taken("predicted", numbers, -1)
 
     def confidence(self, numbers: np.ndarray) -> np.ndarray:
         """Probability of `predicted`, float32; NaN where there is none."""
-        return self._taken(self._rows.confidence, numbers, np.nan)
+        return self._taken("confidence", numbers, np.nan)
 
-    def _taken(self, column: np.ndarray, numbers: np.ndarray, missing: float) -> np.ndarray:
-        at = positions_of(self._rows.index, numbers)
+    def _taken(self, name: str, numbers: np.ndarray, missing: float) -> np.ndarray:
+        rows = self._scan.images
+        column: np.ndarray = getattr(rows, name)
+        at = positions_of(rows.index, numbers)
         if not len(column):
             return np.full(numbers.shape, missing, column.dtype)
         return np.where(at >= 0, column[at], np.array(missing, column.dtype))
@@ -156,7 +159,9 @@ def layer_overview(
     return LayerOverview(name, layer, statistics, arrays, whole=_whole(layer))
 
 
-def preferring(overview: LayerOverview, wanted: Sequence[int]) -> LayerOverview:
+def preferring(
+    overview: LayerOverview, wanted: Sequence[int], names: Sequence[str] | None
+) -> LayerOverview:
     """The same with selectivity for some classes together.
 
     Raises
@@ -164,6 +169,9 @@ def preferring(overview: LayerOverview, wanted: Sequence[int]) -> LayerOverview:
     ValueError
         If there are images of none of these classes, or of no other.
     """
+    if not np.isin(wanted, overview.classes).any():
+        told = ", ".join(repr(class_name(number, names)) for number in wanted[:3])
+        raise ValueError(f"The scan has no image of {told}; choose other classes")
     statistics = overview.statistics
     _, index = selectivity(statistics.class_peaks, statistics.classes, wanted)
     return replace(overview, arrays={**overview.arrays, "selectivity": index.astype(np.float32)})

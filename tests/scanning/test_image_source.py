@@ -352,3 +352,20 @@ def test_it_goes_to_another_process_with_its_data(tmp_path):
         assert there.fingerprint() == source.fingerprint()
         assert (there.length, there.classes) == (source.length, source.classes)
         assert there.read(1).label == source.read(1).label
+
+
+@pytest.mark.parametrize("path", ["/does/not/exist", Path("gone") / "1.png"])
+def test_a_path_where_nothing_is_is_said_at_once(path):
+    with pytest.raises(FileNotFoundError, match=f"no such file or folder: '{path}'"):
+        ImageSource(path)
+    assert ImageSource([path]).length == 1  # of several, each is tried when it is read
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_first_images_are_not_used_up(again):
+    items = [(np.full((4, 4, 3), number, np.uint8), number) for number in range(6)]
+    source = ImageSource(iter(items) if again else items)
+    for count in (2, 4, 3):
+        first = list(source.first(count))
+        assert [(number, item.label) for number, item in first] == [(n, n) for n in range(count)]
+    assert [number for number, _ in source.items()] == [*range(6)]

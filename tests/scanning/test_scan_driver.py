@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 import numpy as np
 import pytest
 import torch
+from fixtures.networks import Forward
 from fixtures.whole_scans import (
     NETWORKS,
     Pictures,
@@ -22,6 +23,8 @@ from fixtures.whole_scans import (
     shard_files,
 )
 from PIL import Image
+from torch import nn
+from torchvision.ops import StochasticDepth
 
 import nbviz
 from nbviz.scanning import run
@@ -230,7 +233,8 @@ def test_a_real_interrupt_while_the_network_runs(last, loader_workers, expected,
     options = {"store": tmp_path, "shard_images": 16, "loader_workers": loader_workers}
     with network.model.register_forward_pre_hook(interrupt), pytest.raises(KeyboardInterrupt):
         scan(network, **options)
-    assert len(shard_files(tmp_path)) == (last - 1) // 2
+    assert len(nbviz.Scan.open(tmp_path).images.index) == min(8 * last, COUNT)  # batch by batch
+    assert len(shard_files(tmp_path)) == -(-last // 2)
     assert_no_reader_is_left()
     assert_same(scan(network, **options), expected["plain"])
 
@@ -305,14 +309,14 @@ def test_what_is_done_is_not_read_again(tmp_path):
             return super().__getitem__(number)
 
     dataset = Counting(1300)
-    with pytest.raises(KeyboardInterrupt, match="992 images are done and kept"):
+    with pytest.raises(KeyboardInterrupt, match="1,000 images are done and kept"):
         scan(dataset=dataset, store=tmp_path, layers="0", shard_images=32)
     dataset.read.clear()
     found = scan(dataset=dataset, store=tmp_path, layers="0", shard_images=64)
-    assert {*range(992, 1300)} <= {*dataset.read}
-    assert len([number for number in dataset.read if number < 992]) < 100  # the fingerprint's
+    assert {*range(1000, 1300)} <= {*dataset.read}
+    assert len([number for number in dataset.read if number < 1000]) < 100  # the fingerprint's
     dataset.read.clear()
-    assert len(scan(dataset=dataset, store=tmp_path, layers="0")) == len(found) == 1300
+    assert scan(dataset=dataset, store=tmp_path, layers="0").count == found.count == 1300
     assert len(dataset.read) < 100
 
 
@@ -329,9 +333,11 @@ def test_pictures_that_cannot_be_used_are_skipped_and_listed(tmp_path):
     (folder / "dog" / "3.png").write_text("<html>not found</html>")
     found = scan(dataset=folder)
     assert [number for number, _ in found.skipped] == [1, 4, 7]
-    for (_, reason), name in zip(found.skipped, ("1.png", "0.png", "3.png"), strict=True):
-        assert name in reason
-    assert len(found) == 5
+    for (_, reason), name in zip(found.skipped, ("cat/1", "dog/0", "dog/3"), strict=True):
+        assert reason.startswith(f"{name}.png: ")
+    found.dataset = None
+    assert not any("cat/" in reason for _, reason in found.skipped)
+    assert found.count == 5
     assert found["0"].images == 5
     assert found.images.label.tolist() == [0, -1, 0, 0, -1, 1, 1, -1]
     assert found.classes == ("cat", "dog")
@@ -344,6 +350,31 @@ def test_inputs_of_an_odd_shape_are_skipped():
     assert (first, second) == (1, 3)
     assert "expected an input of shape (3, 24, 20)" in why
     assert "got (3, 20, 24)" in why
+
+
+def test_inputs_that_are_not_finite_are_skipped():
+    values = torch.rand(6, 3, 24, 20)
+    values[1, 2, 20, 7], values[4, 0, 0, 0] = torch.nan, -torch.inf
+    found = scan(dataset=values)
+    why = "ValueError: expected finite input, got NaN or infinity"
+    assert found.skipped == [(1, why), (4, why)]
+    assert {int(found[layer].images) for layer in found} == {4}
+    assert not any(found[layer].nonfinite.any() for layer in found)
+
+
+def test_layers_that_only_pass_on_are_left_out_unless_they_are_named():
+    def forward(self, x):
+        return self.drop(nn.functional.dropout(self.first(x), training=self.training)).mean((2, 3))
+
+    kinds = {"first": nn.Conv2d(3, 3, 3), "drop": nn.Sequential(nn.Dropout2d(), nn.Identity())}
+    model = nn.Sequential(Forward(forward, **kinds), StochasticDepth(0.5, "row"), nn.ReLU())
+    network = nbviz.Network(model, input_shape=(3, 24, 20))
+    assert network.layers.names == (
+        "0.first", "0.dropout", "0.drop.0", "0.drop.1", "0.mean", "1", "2",
+    )  # fmt: skip
+    assert scan(network, Pictures(9)).layers == ("0.first", "0.mean", "2")
+    named = ["1", "0.drop.0", "0.dropout"]
+    assert scan(network, Pictures(9), layers=named).layers == ("0.dropout", "0.drop.0", "1")
 
 
 def test_a_batch_without_any_good_picture_is_skipped(expected):
@@ -387,7 +418,7 @@ def test_an_error_of_the_model_leaves_no_reader_behind(tmp_path):
         scan(network, store=tmp_path / "bad")
     assert_no_reader_is_left()
     network.model[6]._forward_hooks.clear()
-    assert len(scan(network, store=tmp_path / "bad")) == COUNT - len(BROKEN)
+    assert scan(network, store=tmp_path / "bad").count == COUNT - len(BROKEN)
 
 
 def _fails(module, inputs, output):

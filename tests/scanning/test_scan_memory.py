@@ -6,13 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 from fixtures.measured_scan import CHANNELS, IMAGES, MORE_CHANNELS, MORE_IMAGES
-from fixtures.whole_scans import made, picture
+from fixtures.whole_scans import SHAPE, made, picture
 
 import nbviz
+from nbviz import Network
+from nbviz.analysis.data_pass import channel_bytes
+from nbviz.analysis.unit_statistics.settings import PassSettings
+from nbviz.scanning import driver
 
 TESTS = Path(__file__).parents[1]
 
@@ -48,6 +53,29 @@ DEFAULTS = {"top_k": 16, "bottom_k": 8, "samples": 64, "per_image": 1, "classes"
 
 def stated(formula: str, **changes: int) -> int:
     return eval(formula, {"__builtins__": {}}, {**DEFAULTS, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"top_k": 5, "per_image": 3}, {"bottom_k": 1, "samples": 9, "classes": 0}]
+)
+def test_the_formula_in_words_is_the_one_that_warns(changes):
+    settings = {name: value for name, value in changes.items() if name != "classes"}
+    kept = stated(KEPT, **changes), stated(WAITING, **changes)
+    assert channel_bytes(PassSettings(("0",), **settings), changes.get("classes", 3)) == kept
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(5 * 14_952 - 1, True), (5 * 14_952, False)])
+def test_one_is_warned_of_much_memory(limit, warned, monkeypatch):
+    monkeypatch.setattr(driver, "_MUCH", limit)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        nbviz.scan(
+            Network(made().model, input_shape=SHAPE), [picture(1)], layers="0", progress=False
+        )
+    told = [str(warning.message) for warning in said if warning.filename == __file__]
+    assert len(told) == warned
+    assert not warned or "1 layers with 5 channels take about 0.0 GB" in told[0]
+    assert not warned or "pass layers=" in told[0]
 
 
 def test_it_grows_with_the_channels_as_stated(peaks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures.whole_scans import Pictures, Stream, assert_same, made, shard_files
+from fixtures.networks import Forward
+from fixtures.whole_scans import SHAPE, Pictures, Stream, assert_same, made, shard_files
+from torch import nn
 
 import nbviz
 from nbviz.analysis.layers import UnknownLayerError
@@ -60,6 +63,12 @@ def test_a_store_of_something_else(changes, message, tmp_path):
         ({"threads": True}, ValueError, "threads as a whole number of 1 or more, got True"),
         ({"top_k": 0}, ValueError, "top_k"),
         ({"per_image": "2"}, ValueError, "per_image"),
+        ({"layers": 0}, TypeError, "expected layers as a name or names out of .*, got 0"),
+        ({"layers": [0]}, TypeError, r"expected layers as a name or names out of .*, got \[0\]"),
+        ({"layers": iter(["0", None])}, TypeError, "expected layers as a name or names"),
+        ({"layers": []}, ValueError, r"at least one layer .* none; pass layers= out of the 8"),
+        ({"dataset": "/does/not/exist"}, FileNotFoundError, "no such file or folder: '/does/not/"),
+        ({"dataset": Path("gone.png")}, FileNotFoundError, "no such file or folder: 'gone.png'"),
         ({"layers": "3.conv"}, UnknownLayerError, "got '3.conv'"),
         ({"features": "nothing"}, UnknownLayerError, "nothing"),
         ({"executor": 4}, TypeError, r"client.get_executor\(\)"),
@@ -83,7 +92,7 @@ def test_a_data_set_whose_first_images_all_fail(stream, tmp_path):
         scan(dataset=dataset, store=tmp_path / "new")
     assert not (tmp_path / "new" / "scan.json").exists()
     dataset = Stream(150, broken[:-1]) if stream else Pictures(150, broken[:-1])
-    assert len(scan(dataset=dataset, store=tmp_path / "new")) == 51
+    assert scan(dataset=dataset, store=tmp_path / "new").count == 51
 
 
 def test_inputs_that_the_network_does_not_take():
@@ -129,6 +138,68 @@ def test_a_stream_that_got_longer(tmp_path):
         scan(dataset=Stream(40), store=tmp_path)
 
 
+def below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("thesis", r"thesis holds chapter\.txt; pass a directory of its own"),
+        ("thesis/chapter.txt", r"chapter\.txt is a file; pass another one"),
+        ("thesis/chapter.txt/scan/1", r"chapter\.txt is a file; pass another one"),
+        ("x" * 300, "too long; pass another one"),
+    ],
+)
+def test_a_place_that_is_no_store_is_left_as_it_was(place, message, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    with pytest.raises(ScanStoreError, match=message):
+        scan(store=tmp_path / place)
+    with pytest.raises(ScanStoreError, match=message):
+        scan(store=tmp_path / place, threads=1)
+    assert below(tmp_path) == ["thesis", "thesis/chapter.txt"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path, monkeypatch):
+    with monkeypatch.context() as changed:  # as root may write anywhere
+        changed.setattr(os, "access", lambda path, mode: False)
+        with pytest.raises(ScanStoreError, match="does not let this user write; pass another one"):
+            scan(store=tmp_path / "new")
+
+    def refuse(self, *args, **named):
+        raise OSError(30, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ScanStoreError, match="Read-only file system; pass another one"):
+        scan(store=tmp_path / "new")
+    assert below(tmp_path) == []
+
+
+@pytest.mark.parametrize("dataset", [[], iter(()), Pictures(150, tuple(range(100))), "/nowhere"])
+def test_a_data_set_that_is_refused_leaves_no_directory(dataset, tmp_path):
+    with pytest.raises((ValueError, OSError)):
+        scan(dataset=dataset, store=tmp_path / "a" / "b")
+    assert below(tmp_path) == []
+
+
+def test_a_layer_that_one_batch_goes_without(tmp_path):
+    def forward(self, x):
+        return self.head(x.mean((2, 3)) if x.amin() > 0.05 else self.first(x).mean((2, 3)))
+
+    model = Forward(forward, first=nn.Conv2d(3, 3, 3), head=nn.Linear(3, 4))
+    dark, bright = torch.zeros(8, *SHAPE), torch.ones(8, *SHAPE)
+    dataset = torch.cat([dark, bright])
+    network = nbviz.Network(model, input_shape=SHAPE)
+    message = r"to run layer 'first'.*scan without 'first', as with"
+    with pytest.raises(ValueError, match=message) as caught:
+        scan(network, dataset, store=tmp_path / "a", features=None)
+    words = str(caught.value)
+    passed = ast.literal_eval(words[words.index("[") : words.index("]") + 1])
+    assert passed == ["mean", "head"]
+    assert scan(network, dataset, store=tmp_path / "b", layers=passed, features=None).count == 16
+
+
 def test_one_scan_a_store(tmp_path):
     with (
         leading(tmp_path),
@@ -149,7 +220,7 @@ def test_one_scan_a_store(tmp_path):
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
-    assert len(scan(store=tmp_path)) == 40
+    assert scan(store=tmp_path).count == 40
 
 
 class Failing(Executor):

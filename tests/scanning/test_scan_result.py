@@ -42,7 +42,7 @@ def test_it_tells_what_was_scanned(store):
         assert_same_units(scan[name], units[name])
     assert_same_rows(scan.images, rows)
     assert scan.skipped == [(6, "it is damaged"), (13, "it is damaged")]
-    assert len(scan) == 18
+    assert (scan.count, len(scan)) == (18, 3)
     assert repr(scan) == f"Scan(Sequential, 3 layers, 18 images, 2 skipped, {str(scan.path)!r})"
     info = scan.layer_info("1")
     assert info == {
@@ -55,9 +55,9 @@ def test_it_tells_what_was_scanned(store):
 
 def test_rows_of_images_are_read_once_and_features_where_they_are_asked_for(store, monkeypatch):
     asked, read = [], Store.read_images
-    monkeypatch.setattr(Store, "read_images", lambda s: asked.append(s) or read(s))
+    monkeypatch.setattr(Store, "read_images", lambda *args: asked.append(args) or read(*args))
     scan = Scan.open(store.path)
-    assert (len(scan), len(scan.skipped), repr(scan)[:4]) == (18, 2, "Scan")
+    assert (scan.count, len(scan.skipped), repr(scan)[:4]) == (18, 2, "Scan")
     assert scan.images is scan.images
     assert len(asked) == 1
     features = scan.images.features
@@ -70,9 +70,9 @@ def test_rows_of_images_are_read_once_and_features_where_they_are_asked_for(stor
 
 def test_few_layers_are_kept_in_memory(store, monkeypatch):
     monkeypatch.setattr("nbviz.scanning.result._KEPT_LAYERS", 2)
-    asked, read = [], Store.read_units
+    asked, read = [], Store.read_moment
     monkeypatch.setattr(
-        Store, "read_units", lambda store, name: asked.append(name) or read(store, name)
+        Store, "read_moment", lambda store, name: asked.append(name) or read(store, name)
     )
     scan = Scan.open(store.path)
     for name in ("0", "1", "0", "4", "0", "1"):
@@ -92,7 +92,7 @@ def test_an_unknown_layer_is_said_to_be_so(store):
 def test_a_scan_that_is_not_finished_is_read_so_far(tmp_path):
     store = Store.create(tmp_path, small.manifest(COUNT))
     scan = Scan(store)
-    assert (len(scan), bool(scan), scan.finished, scan["1"].images) == (0, True, False, 0)
+    assert (scan.count, bool(scan), scan.finished, scan["1"].images) == (0, True, False, 0)
     store.write_shard(5, 9, *answers(5, 9, COUNT))
     scan = Scan.open(tmp_path)
     assert "3 images, 1 skipped, not finished" in repr(scan)
@@ -156,7 +156,7 @@ def test_a_store_of_no_name_lives_as_long_as_its_scan():
     scan = Scan(Store.create(path, small.manifest(COUNT)), keep=folder)
     del folder
     gc.collect()
-    assert len(scan) == 0
+    assert scan.count == 0
     assert path.exists()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +18,11 @@ from nbviz.widgets import top_patches_state as state
 from tests.fixtures.scanned import (
     CLASSES,
     arrays_of,
+    asked,
     digits_scan,
     scan_of,
     small_labels,
+    small_model,
     small_pictures,
     small_scan,
 )
@@ -91,12 +95,76 @@ def test_what_is_wrong_with_a_channel_is_marked():
 
 def test_a_channel_that_gives_nan_says_for_how_many_images():
     pictures = torch.rand(12, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-    pictures[3, 0, 4, 4] = float("nan")
+    pictures[3] = 3e38  # of which a convolution makes infinity
     scan = scan_of(pictures, labels=small_labels(12))
     view = TopPatches(scan, "0", channel=0)
     assert (overview(view)["state"] & state.NONFINITE).all()
-    assert "NaN or infinity for 1 images" in view.still_caption()
+    left_out = "NaN, infinity or numbers beyond a million for 1 image, which is left out."
+    assert left_out in view.still_caption()
     assert 3 not in overview(view)["image"]
+
+
+def test_numbers_beyond_a_million_are_left_out_and_it_is_said():
+    pictures = torch.rand(6, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    pictures[2:4] *= 1e9
+    view = TopPatches(scan_of(pictures, labels=small_labels(6)), "0", channel=0)
+    assert "a million for 2 images, which are left out." in view.still_caption()
+    pictures[:] = 1e9
+    alone = TopPatches(scan_of(pictures[:1], labels=[0]), "0", channel=0)
+    assert alone.still_caption().endswith(
+        "out of 1 image. No image counts: it gave NaN, infinity or numbers beyond a million for "
+        "1 image."
+    )
+
+
+def test_the_sentence_counts_all_patches_that_excite_the_channel():
+    labels = [0, -1, 1, -1, 1, 1, -1, -1]
+    view = TopPatches(scan_of(small_pictures(8), labels=labels, top_k=7), "0", channel=3)
+    shown = view.samples("top")
+    known = shown["label"][shown["label"] >= 0]
+    names, counts = np.unique(known, return_counts=True)
+    assert (len(shown["label"]), len(names)) == (7, 2)
+    most = f"Of its 7 strongest patches {counts.max()} are of “{CLASSES[names[counts.argmax()]]}”"
+    assert f"{most}, 2 classes in all, {7 - len(known)} without a label." in view.still_caption()
+    one = TopPatches(scan_of(small_pictures(1), labels=[2]), "0", channel=3)
+    assert "out of 1 image. " in one.still_caption()
+    assert "Its only strongest patch is of “cat”." in one.still_caption()
+    assert one.chart().title == "0, channel 3: peaks of 1 image"
+    unknown = TopPatches(scan_of(small_pictures(3), labels=[-1] * 3), "0", channel=3)
+    assert "strongest patches" not in unknown.still_caption()
+
+
+def test_images_are_counted_beyond_what_32_bits_hold(frontend):
+    scan, far = scan_of(small_pictures(8), labels=small_labels(8)), 2**33 + 5
+    before = TopPatches(scan, "0", channel=3)
+    near = {group: before.samples(group) for group in ("top", "middle", "bottom")}
+    scan.images.index = scan.images.index + far
+    for name in scan.layers:
+        there = scan[name]
+        moved = {
+            group: replace(ranked, image=np.where(ranked.image < 0, -1, ranked.image + far))
+            for group in near
+            for ranked in [getattr(there, "sample" if group == "middle" else group)]
+        }
+        moved["sample"] = moved.pop("middle")
+        scan._units[name] = replace(there, **moved)
+    view = TopPatches(scan, "0", channel=3)
+    read = view._cut._source.read
+    view._cut._source = SimpleNamespace(read=lambda number: read(number - far))
+    assert overview(view)["image"].dtype == np.float64
+    assert overview(before)["image"].dtype == np.int32
+    for group, samples in near.items():
+        np.testing.assert_array_equal(view.samples(group)["image"], samples["image"] + far)
+        np.testing.assert_array_equal(view.samples(group)["label"], samples["label"])
+    answer, arrays = asked(frontend, view, "channel", layer="0", channel=3, show="patch", tile=20)
+    everything = np.concatenate([samples["image"] for samples in near.values()])
+    np.testing.assert_array_equal(arrays["image"], everything + far)
+    image = int(arrays["image"][0])
+    frontend.set(view, image=image)
+    assert (view.image, view.problem) == (image, "")
+    answer, _ = asked(frontend, view, "image", layer="0", channel=3, image=image)
+    assert answer["value"] == pytest.approx(near["top"]["value"][0], rel=1e-5)
+    assert answer["place"] == near["top"]["place"][0].tolist()
 
 
 @pytest.mark.parametrize("sort", ["peak", "selectivity", "sparsity", "diversity", "purity"])
@@ -104,11 +172,27 @@ def test_a_channel_that_gives_nan_says_for_how_many_images():
 def test_channels_are_sorted_with_ties_by_number_and_nothing_last(sort, descending):
     view = TopPatches(small_scan(), "3", sort=sort, descending=descending)
     arrays = overview(view)
-    values, order = arrays[sort], arrays["order"].tolist()
+    values, order = arrays[sort], view.order.tolist()
     known = [c for c in range(len(values)) if not np.isnan(values[c])]
     expected = sorted(known, key=lambda c: (-values[c] if descending else values[c], c))
     assert order == expected + [c for c in range(len(values)) if c not in known]
-    assert (view.overview["sort"], view.overview["descending"]) == (sort, descending)
+
+
+def test_sorting_sends_no_numbers_again(frontend):
+    view = TopPatches(small_scan(), "3")
+    frontend.sent.clear()
+    frontend.set(view, sort="peak", descending=True)
+    view.descending = False
+    peaks = overview(view)["peak"]
+    np.testing.assert_array_equal(view.order, np.lexsort((np.arange(7), peaks)))
+    assert [row.heading[0] for row in view._printed_rows()[0]] == [
+        f"channel {channel}" for channel in view.order
+    ]
+    assert frontend.states("overview") == []
+    view.search = "bee"
+    assert len(frontend.states("overview")) == 1
+    view.order[:] = 0
+    assert sorted(view.order.tolist()) == [*range(7)]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +207,9 @@ def test_channels_without_a_value_stand_last(descending, expected):
 
 def test_a_view_begins_with_the_largest_of_a_sort_and_with_the_first_channel():
     assert TopPatches(small_scan(), sort="peak").descending
-    assert overview(TopPatches(small_scan()))["order"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert TopPatches(small_scan()).order.tolist() == [0, 1, 2, 3, 4, 5]
     turned = TopPatches(small_scan(), descending=True)
-    assert overview(turned)["order"].tolist() == [5, 4, 3, 2, 1, 0]
+    assert turned.order.tolist() == [5, 4, 3, 2, 1, 0]
 
 
 def test_a_search_sorts_by_how_much_channels_prefer_these_classes():
@@ -141,7 +225,8 @@ def test_a_search_sorts_by_how_much_channels_prefer_these_classes():
     with np.errstate(invalid="ignore"):
         expected = np.where(chosen + rest == 0, 0, (chosen - rest) / (chosen + rest))
     np.testing.assert_allclose(overview(view)["selectivity"], expected, atol=1e-4)
-    assert overview(view)["order"][0] == expected.argmax()
+    assert view.order[0] == expected.argmax()
+    assert view.overview["search"] == "bee, cat"
     view.search = ""
     assert view.found == {}
     np.testing.assert_array_equal(overview(view)["selectivity"], before)
@@ -149,12 +234,50 @@ def test_a_search_sorts_by_how_much_channels_prefer_these_classes():
 
 def test_a_search_that_finds_nothing_says_what_is_near_and_changes_nothing():
     view = TopPatches(small_scan(), "3")
-    order = overview(view)["order"]
+    order = view.order
     view.search = "bea"
     assert view.found["classes"] == []
-    assert "did you mean 'bee'" in view.found["note"]
+    assert view.found["note"] == "No class is called 'bea'; did you mean 'bee'?"
     assert (view.sort, view.problem) == ("index", "")
-    np.testing.assert_array_equal(overview(view)["order"], order)
+    np.testing.assert_array_equal(view.order, order)
+
+
+def test_classes_without_names_are_found_by_their_numbers():
+    made = small_scan()
+    network = nbviz.Network(made.network.model, input_shape=made.network.input_shape)
+    labels = [2 * label for label in small_labels()]
+    scan = nbviz.scan(network, small_pictures(), labels=labels, layers=["3"], progress=False)
+    view = TopPatches(scan)
+    assert (view.overview["classes_known"], view.classes) == (True, [])
+    assert not np.isnan(overview(view)["selectivity"]).any()
+    named = TopPatches(made, "3", search="cat")
+    for text in ("class 4", "4"):
+        view.search = text
+        assert view.found == {"classes": [{"number": 4, "name": "class 4"}], "note": ""}
+        found = overview(view)["selectivity"]
+        np.testing.assert_allclose(found, overview(named)["selectivity"], atol=1e-6)
+        view.search = ""
+    view.search = "cat"
+    assert view.found["note"].startswith("No class is called 'cat'; ")
+    view.search = "3"
+    assert view.found["note"].startswith("No class is called '3'; ")
+
+
+def test_without_labels_no_class_is_offered_though_the_network_has_names():
+    network = nbviz.Network(small_model(), classes=CLASSES, input_shape=(3, 20, 20))
+    scan = nbviz.scan(network, small_pictures(6), layers=["0"], progress=False)
+    view = TopPatches(scan, search="bee")
+    assert not view.overview["classes_known"]
+    assert view.found == {
+        "classes": [],
+        "note": "This scan has no labels; pass labels= to nbviz.scan.",
+    }
+    assert view.outputs == list(CLASSES)
+
+
+def test_a_class_that_no_image_is_of_is_told_from_one_that_does_not_exist():
+    view = TopPatches(scan_of(small_pictures(6), labels=[0, 1, 0, 1, 3, 0]), search="cat")
+    assert view.found["note"] == "The scan has no image of 'cat'; choose other classes"
 
 
 def test_another_layer_closes_the_channel_unless_one_comes_with_it(frontend):
@@ -248,18 +371,18 @@ def test_the_model_is_left_as_it_was():
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
-def test_a_choice_that_cannot_be_shown_is_not_made(frontend):
+def test_a_choice_that_cannot_be_shown_is_not_made(frontend, monkeypatch):
     scan = scan_of(small_pictures(8))
     view = TopPatches(scan, "0", channel=2)
     shown = view.overview
-    broken = scan.store.read_units
-    scan.store.read_units = lambda layer: (_ for _ in ()).throw(OSError("the disk is gone"))
-    with pytest.raises(OSError, match="the disk is gone"):
-        view.layer = "3"
-    frontend.set(view, layer="3", channel=1)
+    with monkeypatch.context() as patched:
+        gone = OSError("the disk is gone")
+        patched.setattr(nbviz.Scan, "__getitem__", lambda *_: (_ for _ in ()).throw(gone))
+        with pytest.raises(OSError, match="the disk is gone"):
+            view.layer = "3"
+        frontend.set(view, layer="3", channel=1)
     assert view.problem == "the disk is gone"
     assert (view.layer, view.channel) == ("0", 2)
     assert view.overview is shown
-    scan.store.read_units = broken
     frontend.set(view, layer="3")
     assert (view.layer, view.problem) == ("3", "")

@@ -36,6 +36,7 @@ def test_a_setting_that_cannot_be_is_refused_with_a_reason():
         ("unit", [1], r"\[row, column\]"),
         ("box", [4, 4, 4, 8], "top < bottom"),
         ("patches", 6, "scan again with a larger top_k"),
+        ("size", 12, "32 to 128 CSS pixels; got 12"),
         ("sort", "peek", "did you mean 'peak'"),
         ("show", "whole", "'patch', 'image', 'masked'"),
     ):
@@ -110,9 +111,14 @@ def test_a_picture_that_is_gone_is_a_crossed_tile_among_the_others(files, fronte
     tiles = strip.reshape(30, 5, 30, 3).transpose(1, 0, 2, 3)
     marked = [bool((tile == _crossed_out(30)).all()) for tile in tiles]
     assert marked == [False, True, False, False, False]
-    assert str(images[1]) in view.problems[int(images[1])]
-    answer = frontend.ask(view, kind="image", rid="1", layer="0", channel=3, image=int(images[1]))
-    assert answer["kind"] == "error"
+    gone = int(images[1])
+    said = (
+        f"Image {gone} ({files[gone]}) could not be read: No such file or directory. The other "
+        "images are not affected."
+    )
+    assert view.problems == {gone: said}
+    answer = frontend.ask(view, kind="image", rid="1", layer="0", channel=3, image=gone)
+    assert (answer["kind"], answer["message"]) == ("error", said)
     assert view.still().size
     Image.fromarray(small_pictures()[images[1]]).save(files[int(images[1])])
     _, arrays = asked(
@@ -121,6 +127,14 @@ def test_a_picture_that_is_gone_is_a_crossed_tile_among_the_others(files, fronte
     again = np.asarray(Image.open(io.BytesIO(files_of(arrays)[0])))
     assert not (again[:, 30:60] == _crossed_out(30)).all()
     assert view.problems == {}
+
+
+def test_a_picture_that_is_gone_from_a_folder_is_named_as_there(files, frontend):
+    view = TopPatches(scan_of(files[0].parent, labels=small_labels(12)), "0")
+    (files[0].parent / view.scan.dataset.name(3)).unlink()
+    said = f"Image 3 ({view.scan.dataset.name(3)}) could not be read: No such file or directory."
+    answer = frontend.ask(view, kind="answering", rid="1", image=3)
+    assert answer["message"].startswith(said)
 
 
 def test_a_scan_with_skipped_pictures_shows_the_others(files):
@@ -167,7 +181,7 @@ def test_without_labels_classes_and_features_there_are_still_patches():
     assert (arrays["predicted"] == -1).all()
     assert not view.overview["classes_known"]
     view.search = "dog"
-    assert "names of its classes" in view.found["note"]
+    assert "no labels" in view.found["note"]
     assert view.still().size
 
 

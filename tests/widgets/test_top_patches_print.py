@@ -24,7 +24,7 @@ def test_the_first_rows_have_their_activations_below_each_patch():
     assert len(page.pictures) == 18
     arrays = arrays_of(view.overview)
     shown = [text.text.removesuffix(" *") for text in page.texts if text.anchor == "middle"]
-    order = arrays["order"]
+    order = view.order
     assert shown == [f"{value:.3g}" for value in arrays["value"][order, :3].ravel()]
     assert f"channel {order[0]}" in words(page)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import nbviz
 from nbviz import ActivationBrowser, TopPatches
 from nbviz.analysis.answering_channels import answering_channels
 from nbviz.analysis.receptive_field import Box
@@ -202,9 +203,19 @@ def test_channels_that_answer_in_a_box_are_those_of_the_analysis(box, frontend):
         assert arrays["channel"].tolist() == [each.channel for each in expected]
         assert [answer["layers"][i] for i in arrays["layer_index"]] == [e.layer for e in expected]
         assert (answer["total"], answer["tested"]) == (len(expected), tested[scope])
+        chance = "By chance fewer than one would be expected"
+        assert answer["note"].startswith(f"{chance}{', in a box fewer' if box else ''}. Stronger")
         found[scope] = expected
     assert view.answering(7, box) == found["layer"]
     assert view.answering(small_pictures()[7], box, scan.layers) == found["all"]
+
+
+def test_how_many_channels_are_expected_by_chance_is_told(frontend):
+    network = nbviz.Network(torch.nn.Conv2d(3, 300, 3), input_shape=(3, SIDE, SIDE))
+    view = TopPatches(nbviz.scan(network, small_pictures(4), progress=False))
+    answer, _ = asked(frontend, view, "answering", image=1)
+    assert answer["tested"] == 300
+    assert answer["note"].startswith("By chance about 3 would be expected. ")
 
 
 def test_the_strongest_image_of_a_channel_is_found_the_other_way_round():
@@ -223,8 +234,9 @@ def test_the_strongest_image_of_a_channel_is_found_the_other_way_round():
 def test_an_export_has_the_open_channels_row(kind, frontend, tmp_path):
     view = TopPatches(small_scan(), "0", channel=2)
     answer, arrays = asked(frontend, view, "export", format=kind)
-    data = arrays["bytes"].tobytes()
+    data = arrays["data"].tobytes()
     assert answer["name"] == f"patches.{kind}"
+    assert answer["type"] == {"png": "image/png", "svg": "image/svg+xml"}[kind]
     (saved,) = view.save(tmp_path / f"row.{kind}")
     assert saved.read_bytes() == data
     value = f"{view.samples('top')['value'][0]:.3g}"

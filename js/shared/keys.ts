@@ -1,6 +1,6 @@
 /** Keys of the Deep Visualization Toolbox that make sense here, and what they do. */
 
-import { element } from "../shared/controls.ts";
+import { element } from "./controls.ts";
 
 export interface Key {
   keys: string;
