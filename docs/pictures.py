@@ -109,8 +109,7 @@ def top_patches(lab: Lab, browser: Browser) -> Path:
     notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
     notebook.open([PATCHES], viewport=(1320, 1400))
     notebook.run_all()
-    view = notebook.view()
-    view.find("[data-pictures='all']").first.wait_for()
+    notebook.page.wait_for_timeout(6000)  # pictures come a few rows at a time
     return _cell_and_view(notebook, "top-patches")
 
 

@@ -21,16 +21,17 @@ from nbviz.scanning.result import Scan
 from nbviz.widgets import top_patches_state as state
 from nbviz.widgets import wire
 from nbviz.widgets.base import bundle
-from nbviz.widgets.printed_page import Layout, PrintedView
+from nbviz.widgets.printed_page import Layout, PrintedView, drawn
 from nbviz.widgets.top_patches_answers import TopPatchesAnswers
 from nbviz.widgets.top_patches_choices import PATCHES
-from nbviz.widgets.top_patches_pictures import PatchPictures
+from nbviz.widgets.top_patches_pictures import PatchPictures, Show
 from nbviz.widgets.top_patches_print import TILE, PrintedRow, patches_page
 
 if TYPE_CHECKING:
     import bqplot
 
-_PRINTED_ROWS = 8
+# A view shows up only once its still is drawn: fewer rows there, and none that need forward passes.
+_PRINTED_ROWS, _STILL_ROWS = 8, 4
 _OVERVIEWS_KEPT = 4
 _GROUPS: dict[state.Group, str] = {"top": "strongest", "middle": "middle", "bottom": "weakest"}
 
@@ -296,9 +297,17 @@ class TopPatches(TopPatchesAnswers, PrintedView):
         model = self.scan.store.manifest.network["model"]
         return f"layer {self.layer!r} of {model}"
 
-    def _page(self) -> Layout:
+    def still(self) -> np.ndarray:
+        """The page as a picture: of the list the first rows, with patches for masked ones."""
+        return drawn(self._page(_STILL_ROWS, "patch" if self.show == "masked" else self.show))
+
+    def _page(self, most: int = _PRINTED_ROWS, show: Show | None = None) -> Layout:
+        show = self.show if show is None else show
         with self._lock:
-            rows, apart = self._printed_rows() if self.channel < 0 else self._printed_groups()
+            if self.channel < 0:
+                rows, apart = self._printed_rows(most, show)
+            else:
+                rows, apart = self._printed_groups(show)
             which = "" if self.channel < 0 else f", channel {self.channel}"
             notes = [self.still_caption()]
             if apart:
@@ -308,29 +317,35 @@ class TopPatches(TopPatchesAnswers, PrintedView):
             described = self._described()
             return patches_page(f"{described[0].upper()}{described[1:]}{which}", notes, rows)
 
-    def _printed_rows(self) -> tuple[list[PrintedRow], bool]:
+    def _printed_rows(self, most: int, show: Show) -> tuple[list[PrintedRow], bool]:
         rows, apart = [], False
-        for channel in self._order[:_PRINTED_ROWS].tolist():
+        for channel in self._order[:most].tolist():
             arrays = self._shown.arrays
             there = np.flatnonzero(arrays["image"][channel, : self.patches] >= 0)
             picks = {name: arrays[name][channel, there] for name in _PRINTED}
             score = "" if self.sort in ("index", "peak") else self.sort
             fact = f"{score} {arrays[score][channel]:.2f}" if score else ""
             heading = (f"channel {channel}", f"peak {arrays['peak'][channel]:.3g}", fact)
-            made, differ = self._printed(channel, heading, picks, named=False)
+            made, differ = self._printed(channel, heading, picks, show, named=False)
             rows.append(made)
             apart |= differ
         return rows, apart
 
-    def _printed_groups(self) -> tuple[list[PrintedRow], bool]:
+    def _printed_groups(self, show: Show) -> tuple[list[PrintedRow], bool]:
         made = [
-            self._printed(self.channel, (said,), self.samples(group), named=True)
+            self._printed(self.channel, (said,), self.samples(group), show, named=True)
             for group, said in _GROUPS.items()
         ]
         return [row for row, _ in made], any(differ for _, differ in made)
 
     def _printed(
-        self, channel: int, heading: tuple[str, ...], picks: dict[str, np.ndarray], *, named: bool
+        self,
+        channel: int,
+        heading: tuple[str, ...],
+        picks: dict[str, np.ndarray],
+        show: Show,
+        *,
+        named: bool,
     ) -> tuple[PrintedRow, bool]:
         apart = (picks["flags"] & (BESIDE_THE_CLASS | BESIDE_THE_LOOK)) > 0
         captions = []
@@ -340,7 +355,7 @@ class TopPatches(TopPatchesAnswers, PrintedView):
         tiles = []
         if self._cut is not None:
             places = self._places(self._shown, channel, picks)
-            tiles = [self._cut.tile(place, self.show, TILE) for place in places]
+            tiles = [self._cut.tile(place, show, TILE) for place in places]
         return PrintedRow(heading, tiles, captions), bool(apart.any())
 
 

@@ -73,6 +73,15 @@ def test_a_saved_notebook_has_a_picture_and_a_caption():
     assert "Strongest patches of the 6 channels" in data["text/html"]
 
 
+def test_the_picture_that_is_saved_needs_no_forward_passes(monkeypatch):
+    view = TopPatches(small_scan(), "0", show="masked", patches=3)
+    monkeypatch.setattr(
+        "nbviz.widgets.top_patches_pictures.activations", lambda *_: pytest.fail("a forward pass")
+    )
+    few, all_rows = view.still(), TopPatches(small_scan(), "0", patches=3)._page()
+    assert few.shape[0] < all_rows.height
+
+
 def test_the_chart_follows_the_channel_and_marks_the_samples():
     view = TopPatches(small_scan(), "0", channel=1)
     chart = view.chart()
