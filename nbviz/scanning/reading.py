@@ -160,7 +160,6 @@ def read_ahead(batches: Iterator[Batch], *, pinned: bool = False) -> Iterator[It
             return
 
     def draw() -> None:
-        torch.set_num_threads(1)  # as loader processes do, and the network needs the others
         try:
             for batch in batches:
                 put(batch.pin_memory() if pinned else batch)

@@ -444,3 +444,31 @@ def test_the_network_runs_with_so_many_threads_everywhere(threads, processes):
     here = scan(network, Pictures(20))
     assert here["0"].peak.tolist() == [torch.get_num_threads()] * 3
     assert scan(network, Pictures(20), executor=processes)["0"].peak.tolist() == [1] * 3
+
+
+THREADS_SEEN = []  # not on the model, whose lists are put back
+
+
+class CountsThreads(nn.Module):
+    """Notes with how many threads it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        THREADS_SEEN.append(torch.get_num_threads())
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_network_runs_with_the_threads_that_were_asked_for(threads):
+    model, before = CountsThreads(), torch.get_num_threads()
+    network = nbviz.Network(model, input_shape=(3, 16, 16))
+    assert network.layers
+    THREADS_SEEN.clear()
+    pictures = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+    nbviz.scan(network, pictures, layers="inner", batch_size=4, threads=threads, progress=False)
+    assert len(THREADS_SEEN) >= 10
+    assert set(THREADS_SEEN) == {threads}
+    assert torch.get_num_threads() == before
