@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -472,3 +474,17 @@ def test_the_network_runs_with_the_threads_that_were_asked_for(threads):
     assert len(THREADS_SEEN) >= 10
     assert set(THREADS_SEEN) == {threads}
     assert torch.get_num_threads() == before
+
+
+def test_the_thread_that_reads_ahead_takes_no_threads_away():
+    # In a new process, where what one thread sets still holds for the others.
+    code = """
+import torch
+torch.set_num_threads(2)
+from nbviz.scanning.reading import read_ahead
+with read_ahead(iter([])) as batches:
+    list(batches)
+print(torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2"]
