@@ -185,7 +185,7 @@ def test_sorting_sends_no_numbers_again(frontend):
     view.descending = False
     peaks = overview(view)["peak"]
     np.testing.assert_array_equal(view.order, np.lexsort((np.arange(7), peaks)))
-    assert [row.heading[0] for row in view._printed_rows()[0]] == [
+    assert [row.heading[0] for row in view._printed_rows(7, "patch")[0]] == [
         f"channel {channel}" for channel in view.order
     ]
     assert frontend.states("overview") == []
