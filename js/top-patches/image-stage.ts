@@ -252,12 +252,12 @@ export class ImageStage {
   #key(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.#shown) return;
     const { sides } = this;
-    if (event.key === "Delete" || event.key === "Backspace") this.#actions.box(null, true);
+    if (event.key === "Delete" || event.key === "Backspace") this.#choose(null);
     else if (event.key === "Enter" || event.key.startsWith("Arrow")) {
       const box = isBox(this.#box, sides) ? this.#box : null;
       const step = Math.max(1, Math.round(Math.max(...sides) / 32));
       const next = box ? keyed(box, event.key, step, event.shiftKey, sides) : middleBox(sides);
-      this.#actions.box(next, true);
+      this.#choose(next);
     } else return;
     event.preventDefault();
     event.stopPropagation();
@@ -266,7 +266,13 @@ export class ImageStage {
   #typed(side: 0 | 1 | 2 | 3, value: number): void {
     const { sides } = this;
     const box: Box = isBox(this.#box, sides) ? this.#box : [0, 0, ...sides];
-    this.#actions.box(withSide(box, side, value, sides), true);
+    this.#choose(withSide(box, side, value, sides));
+  }
+
+  /** Kept at once: the next key may come before the view has drawn again. */
+  #choose(box: Box | null): void {
+    this.#box = box ?? [];
+    this.#actions.box(box, true);
   }
 
   #chooseImage(): void {

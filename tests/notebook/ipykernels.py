@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lab import Lab
 
-VERSIONS = ("6.31.0", "7.3.0", "7.4.0")
+# Those of 7.0 to 7.3 may leave a cell unread for good (ipykernel, issue 1554): asked for by name.
+VERSIONS = ("6.31.0", *os.environ.get("NBVIZ_IPYKERNELS", "").split(), "7.4.0")
 ANSWERS_DURING_A_CELL = {"6.31.0": False, "7.3.0": True, "7.4.0": False}
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "ipykernel"
