@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 import numpy as np
 import torchvision
-from bench_filter_grid import notebooks, table
+from bench_filter_grid import notebooks
+from tables import table
 
 import nbviz
 from nbviz.widgets import wire

@@ -13,6 +13,7 @@ from statistics import median
 
 import torch
 from captum.attr import LayerActivation
+from tables import table
 from torchvision.models import resnet50
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -21,14 +22,6 @@ from nbviz.network import Network
 
 LAYERS = {"early": "conv1", "middle": "layer2.3.conv2", "last": "layer4.2.conv3"}
 ROUNDS = 31
-
-
-def table(title, head, rows):
-    print(f"\n{title}")
-    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
-    sys.stdout.flush()
 
 
 def timed(run):

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from tables import table
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 import torch
@@ -112,14 +114,6 @@ def notebooks():
             yield open_
             for notebook in opened:
                 notebook.close()
-
-
-def table(title, head, rows):
-    print(f"\n{title}")
-    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
-    sys.stdout.flush()
 
 
 def first_paint(open_notebook):

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from captum.attr import Occlusion
 from PIL import Image
+from tables import table
 from torch import nn
 from torchvision import models
 
@@ -40,14 +41,6 @@ MASKS = ((32, 8), (16, 4), (16, 8))
 PLAIN_POSITIONS = 96
 CAPTUM_BATCHES = (1, 8, 32)
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def table(title, head, rows):
-    print(f"\n{title}")
-    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
-    sys.stdout.flush()
 
 
 def network_of(name):

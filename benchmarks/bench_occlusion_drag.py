@@ -13,7 +13,8 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 import numpy as np
-from bench_filter_grid import notebooks, table
+from bench_filter_grid import notebooks
+from tables import table
 
 NETWORK = """
 import time, numpy as np, torch, torchvision, nbviz

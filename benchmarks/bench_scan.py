@@ -20,6 +20,7 @@ from statistics import median
 import numpy as np
 import torch
 from captum.attr import LayerActivation
+from tables import table
 from torch.utils.data import Dataset
 from torchvision.models import resnet18
 
@@ -52,14 +53,6 @@ class Made(Dataset):
 def made_network():
     torch.manual_seed(0)
     return Network(resnet18(weights=None).eval(), input_shape=(3, 224, 224))
-
-
-def table(title, head, rows):
-    print(f"\n{title}")
-    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
-    sys.stdout.flush()
 
 
 def seconds(run):

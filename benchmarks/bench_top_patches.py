@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 import made_scan
 import numpy as np
-from bench_filter_grid import notebooks, table
+from bench_filter_grid import notebooks
+from tables import table
 
 import nbviz
 from nbviz.scanning import Scan

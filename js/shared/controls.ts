@@ -53,7 +53,7 @@ export function select(label: string, choose: (value: string) => void): Select {
   list.addEventListener("change", () => choose(list.value));
   let shown = "";
   return {
-    node: element("label", { class: "control" }, element("span", {}, label), list),
+    node: labelled(label, list),
     show(choices, value) {
       const key = JSON.stringify(choices);
       if (key !== shown) {
@@ -69,6 +69,11 @@ export function select(label: string, choose: (value: string) => void): Select {
       list.value = value;
     },
   };
+}
+
+/** A control with its name beside it. */
+export function labelled(text: string, input: HTMLElement): HTMLLabelElement {
+  return element("label", { class: "control" }, element("span", {}, text), input);
 }
 
 export function button(

@@ -2,7 +2,7 @@
 
 import { contextOf, sized } from "../shared/canvas.ts";
 import { colormapGradient, colormapPixels } from "../shared/colormaps.ts";
-import { element } from "../shared/controls.ts";
+import { element, labelled } from "../shared/controls.ts";
 import { outline } from "../shared/tile-grid.ts";
 import type { View } from "../shared/view.ts";
 import type { Answer, WireArray } from "../shared/wire.ts";
@@ -279,10 +279,6 @@ export class ImageStage {
     const number = Math.round(Number(this.#which.value));
     if (Number.isFinite(number) && number >= 0) this.#actions.image(number);
   }
-}
-
-function labelled(text: string, input: HTMLElement): HTMLElement {
-  return element("label", { class: "control" }, element("span", {}, text), input);
 }
 
 function lengthOf(bytes: WireArray | undefined): WireArray {

@@ -1,6 +1,6 @@
 /** Which layer, in which order, and how its patches are shown: each a trait. */
 
-import { button, element, rebuild, select } from "../shared/controls.ts";
+import { button, element, labelled, rebuild, select } from "../shared/controls.ts";
 import type { Overview } from "./overview.ts";
 import type { Hands, Show, Sort } from "./state.ts";
 import { SIZES } from "./state.ts";
@@ -171,8 +171,4 @@ export function suggestions(classes: string[], typed: string, most: number): str
   const found = classes.filter((name) => words.every((word) => name.toLowerCase().includes(word)));
   const begins = (name: string) => Number(!name.toLowerCase().startsWith(words[0] as string));
   return found.sort((a, b) => begins(a) - begins(b)).slice(0, most);
-}
-
-function labelled(text: string, input: HTMLElement): HTMLLabelElement {
-  return element("label", { class: "control" }, element("span", {}, text), input);
 }

@@ -17,15 +17,15 @@ from torch import Tensor
 from nbviz.analysis.layers import Layer
 from nbviz.analysis.map_layout import batch_maps
 from nbviz.analysis.unit_statistics.bins import BINS, bin_of
-from nbviz.analysis.unit_statistics.exact_sums import add_exactly
+from nbviz.analysis.unit_statistics.exact_sums import ADD_LIMIT, add_exactly
 from nbviz.analysis.unit_statistics.ranked import Ranked
 from nbviz.analysis.unit_statistics.settings import ImageNumbers, PassSettings, hashed
 from nbviz.analysis.unit_statistics.statistics import CLASS_SCALE, UnitStatistics, spread
 
 __all__ = ["Answers", "LayerPass"]
 
-#: Peaks and means beyond this are taken as broken numbers: an exact sum of them might not fit.
-_LARGEST = 2.0**20
+#: Peaks and means beyond this are taken as broken numbers: their squares could not be added.
+_LARGEST = ADD_LIMIT**0.5
 _CHUNK = 4 * 2**20  # values copied at once to look for places
 
 
