@@ -18,7 +18,7 @@ demo: $(VENV)/.installed-lab build
 test: $(VENV)/.installed-test build browser
 	$(BIN)/python tests/check.py
 
-bench: $(VENV)/.installed-test build browser
+bench: $(VENV)/.installed-bench build browser
 	for table in benchmarks/bench_*.py; do $(BIN)/python $$table || exit 1; done
 
 build: node_modules/.package-lock.json
@@ -42,11 +42,17 @@ $(VENV)/.installed-test: pyproject.toml requirements-lock.txt | $(VENV)/bin/pyth
 	$(PIP) -e ".[test]"
 	@touch $@ $(VENV)/.installed-lab
 
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	@echo "Installing the peers that nbviz is measured against"
+	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	@touch $@
+
 node_modules/.package-lock.json: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer"; exit 1; }
 	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Not after `make bench`: its peers would be locked, too.
 lock: $(VENV)/.installed-test
 	{ sed -n '/^#/p' requirements-lock.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton|setuptools|pip|wheel)[a-z0-9_-]*=='; } > requirements-lock.new
 	mv requirements-lock.new requirements-lock.txt
