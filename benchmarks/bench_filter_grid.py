@@ -99,9 +99,9 @@ _FIRST_PAINT = """async ([path, index, widget]) => {
 
 
 @contextmanager
-def notebooks():
-    """A function that opens a notebook of given cells."""
-    with tempfile.TemporaryDirectory() as folder, running_browser() as browser:
+def notebooks(*flags):
+    """A function that opens a notebook of given cells, in Chromium started with these flags."""
+    with tempfile.TemporaryDirectory() as folder, running_browser(*flags) as browser:
         root = Path(folder)
         with running_lab(root / "lab") as lab:
             opened = []

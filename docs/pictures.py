@@ -44,6 +44,16 @@ scan = nbviz.scan(
 )
 nbviz.TopPatches(scan, "relu3", channel=21)"""
 
+MAP = """import nbviz
+from nbviz.demos.digit_demo import digits_pictures
+network, *_ = nbviz.demos.digits()
+pictures, labels, held_out = digits_pictures()
+scan = nbviz.scan(network, pictures, labels=labels, layers="conv1", progress=False)
+digits = nbviz.ImageMap(scan, border="class", seams=True)
+digits.wait(progress=False)
+digits.image = int(digits.misplaced()["image"][0])
+digits"""
+
 
 def filter_grid(lab: Lab, browser: Browser) -> Path:
     """Kernels of the scenes, look-alikes together, one under the lens."""
@@ -113,6 +123,15 @@ def top_patches(lab: Lab, browser: Browser) -> Path:
     return _cell_and_view(notebook, "top-patches")
 
 
+def image_map(lab: Lab, browser: Browser) -> Path:
+    """All digits, and the most misplaced of them with its true neighbours."""
+    notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
+    notebook.open([MAP], viewport=(1320, 1200))
+    notebook.run_all(timeout=240)
+    notebook.page.wait_for_timeout(6000)  # pictures come a few at a time
+    return _cell_and_view(notebook, "image-map")
+
+
 def _cell_and_view(notebook: Notebook, name: str) -> Path:
     """A picture of the first cell and its view, nothing else of the page."""
     cell = notebook.page.locator(".jp-Cell-inputArea").first.bounding_box()
@@ -136,6 +155,7 @@ PICTURES = {
     "activation-browser": activation_browser,
     "occlusion-probe": occlusion_probe,
     "top-patches": top_patches,
+    "image-map": image_map,
 }
 
 

@@ -5,6 +5,7 @@ from nbviz.network import Network
 from nbviz.scanning import Scan, scan
 from nbviz.widgets.activation_browser import ActivationBrowser
 from nbviz.widgets.filter_grid import FilterGrid
+from nbviz.widgets.image_map import ImageMap
 from nbviz.widgets.linking import link
 from nbviz.widgets.occlusion_probe import OcclusionProbe
 from nbviz.widgets.top_patches import TopPatches
@@ -12,6 +13,7 @@ from nbviz.widgets.top_patches import TopPatches
 __all__ = [
     "ActivationBrowser",
     "FilterGrid",
+    "ImageMap",
     "Network",
     "OcclusionProbe",
     "Scan",

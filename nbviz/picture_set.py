@@ -110,6 +110,20 @@ class PictureSet:
         return self._items if isinstance(self._items, PictureFolder) else None
 
     @property
+    def in_files(self) -> bool:
+        """Whether each picture is a file of its own, so that several may be read at once."""
+        if not isinstance(self._items, list | tuple | PictureFolder):
+            return False
+        ends = self._items[0], self._items[len(self) - 1]
+        return all(isinstance(end, str | Path) for end in ends)
+
+    @property
+    def known_labels(self) -> Sequence[Any] | None:
+        """Labels of all, where they are known without reading the pictures."""
+        known: Sequence[Any] | None = self._labels
+        return known
+
+    @property
     def labelled(self) -> bool:
         """Whether labels are there, seen by the first picture."""
         return self.label(0) is not None
@@ -265,11 +279,14 @@ class _Subset(Sequence[Any]):
         return self._pictures.picture(self._numbers[index])
 
 
-def picture_of(image: Any) -> Any:
-    """A picture as `Network.prepare` takes it: what came, or what is in the file of that path."""
+def picture_of(image: Any, *, side: int = 1024) -> Any:
+    """A picture as `Network.prepare` takes it: what came, or what is in the file of that path.
+
+    Of a file, `side` pixels of the shorter side are enough; see `read_picture`.
+    """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
-        return read_picture(path.read_bytes(), path.name)
+        return read_picture(path.read_bytes(), path.name, side=side)
     return image
 
 

@@ -51,7 +51,11 @@ export function pixel(red: number, green: number, blue: number): number {
 }
 
 /** OKLab in polar form to sRGB bytes (Ottosson 2020). */
-function oklch(lightness: number, chroma: number, degrees: number): [number, number, number] {
+export function oklch(
+  lightness: number,
+  chroma: number,
+  degrees: number,
+): [number, number, number] {
   const a = chroma * Math.cos((degrees * Math.PI) / 180);
   const b = chroma * Math.sin((degrees * Math.PI) / 180);
   const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;

@@ -76,6 +76,31 @@ def colormap(name: Colormap) -> np.ndarray:
     return rgb
 
 
+# Lightness, chroma and hue of categories; js/image-map/palette.ts says how they were found.
+_CATEGORIES = (
+    *((0.62, 0.12, 240), (0.68, 0.12, 84), (0.83, 0.1, 342), (0.74, 0.12, 168), (0.74, 0.18, 312)),
+    *((0.8, 0.18, 120), (0.5, 0.18, 264), (0.53, 0.14, 348), (0.5, 0.06, 78), (0.62, 0.04, 348)),
+)
+_SHIFTS, _SHIFTS_OF_DARK = (0.0, -0.13, 0.1), (0.0, 0.13, 0.24)
+
+
+@cache
+def category_colour(number: int) -> tuple[int, int, int]:
+    """The sRGB colour of a category: ten that are told apart by all eyes, then darker and lighter.
+
+    Examples
+    --------
+    >>> category_colour(0)
+    (51, 143, 199)
+    """
+    lightness, chroma, hue = _CATEGORIES[number % len(_CATEGORIES)]
+    shifts = _SHIFTS_OF_DARK if lightness < 0.6 else _SHIFTS
+    shift = shifts[number // len(_CATEGORIES) % len(shifts)]
+    values = min(0.9, lightness + shift), 0.8 * chroma if shift else chroma, np.deg2rad(hue)
+    red, green, blue = _oklch_to_srgb(*(np.array(value) for value in values)).tolist()
+    return red, green, blue
+
+
 def _oklch_to_srgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
     linear = np.clip((lab @ _LAB_TO_CONES.T) ** 3 @ _CONES_TO_RGB.T, 0.0, 1.0)

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from nbviz.model_input import as_picture, picture_with_channels
 from nbviz.network import Network
 
 _PROBE = (64, 128, 192)
@@ -131,6 +133,70 @@ def input_picture(network: Network, batch: Tensor) -> InputPicture:
     if scale.problem:
         notes.append(scale.problem)
     return _result(levels[..., list(scale.order)], notes)
+
+
+def shown_picture(image: Any, network: Network | None = None) -> Image.Image:
+    """A picture of a data set as it may be shown, whatever it is: PIL, RGB.
+
+    Parameters
+    ----------
+    image : picture
+        A PIL image of any mode, an array (H, W), (H, W, 3) or (H, W, 4) of any numbers, or a
+        tensor (C, H, W).
+    network : Network, optional
+        A float tensor is an input of it: its normalisation is undone.
+
+    Returns
+    -------
+    PIL image
+        Of uint8 and images of 8 and 16 bits the levels as they are, transparency over white. Of
+        float the range from 0 to 1 is shown, and if there are values beyond, from the least to the
+        largest; NaN and infinity are black. Of other than 1 or 3 channels the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no picture.
+
+    Examples
+    --------
+    >>> shown_picture(np.full((2, 3), 0.5)).getpixel((0, 0))
+    (128, 128, 128)
+    """
+    if isinstance(image, Tensor) and image.is_floating_point():
+        batch = image[None] if image.ndim == 3 else image
+        if network is not None:
+            return _in_colour(input_picture(network, network.prepare(batch)).pixels)
+        if batch.ndim != 4 or len(batch) != 1:
+            raise ValueError(f"expected a picture (C, H, W), got a tensor {tuple(image.shape)}")
+        values = batch[0].detach().cpu().double().permute(1, 2, 0).numpy()
+        return _in_colour(_as_levels(values))
+    if isinstance(image, np.ndarray) and image.dtype != np.uint8 and image.ndim in (2, 3):
+        return _in_colour(_as_levels(image if image.ndim == 3 else image[..., None]))
+    picture = as_picture(image)
+    if picture.mode == "F":
+        return _in_colour(_as_levels(np.asarray(picture)[..., None]))
+    return picture_with_channels(picture, 3)
+
+
+def _in_colour(pixels: NDArray[np.uint8]) -> Image.Image:
+    three = pixels if pixels.shape[2] == 3 else np.repeat(pixels[..., :1], 3, axis=2)
+    return Image.fromarray(np.ascontiguousarray(three))
+
+
+def _as_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Numbers (H, W, C) of any type as levels."""
+    if values.dtype == np.uint16:
+        return np.rint(values / 257).astype(np.uint8)
+    numbers = values.astype(np.float64)
+    finite = np.where(np.isfinite(numbers), numbers, 0)
+    whole = values.dtype.kind in "iu" and finite.max(initial=0) > 1
+    low, high = finite.min(initial=0), finite.max(initial=0)
+    if whole and low >= 0 and high <= 255:
+        return finite.astype(np.uint8)
+    low, high = min(0.0, low), max(1.0, high)
+    levels: NDArray[np.uint8] = np.rint((finite - low) / (high - low) * 255).astype(np.uint8)
+    return levels
 
 
 def _result(levels: NDArray[np.float64], notes: list[str]) -> InputPicture:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -117,10 +118,42 @@ class ImageSource:
             raise TypeError("expected a data set with numbers, got an iterable; use items()")
         return self._item(self._pictures.item(number))
 
+    def glance(self, number: int, side: int) -> Any:
+        """An image of which `side` pixels of the shorter side are enough.
+
+        A large file is read at a fraction of its size, which for JPEG is many times as fast.
+        Raises as `read` does.
+        """
+        if self._pictures is None:
+            raise TypeError("expected a data set with numbers, got an iterable; use items()")
+        return picture_of(self._pictures.item(number)[0], side=side)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether each image is a file of its own, so that several may be read at once."""
+        return self._pictures is not None and self._pictures.in_files
+
+    def labels(self) -> NDArray[np.int32] | None:
+        """Class numbers of all, -1 for none; None where they are known only from the images."""
+        known = None if self._pictures is None else self._pictures.known_labels
+        if known is None:
+            return None
+        found = np.asarray(known)
+        if found.dtype.kind in "iu":
+            return np.asarray(np.maximum(found.astype(np.int64), -1), np.int32)
+        numbers = [self._numbers.get(one) if isinstance(one, str) else one for one in known]
+        return np.array([-1 if one is None else int(one) for one in numbers], np.int32)
+
     def name(self, number: int) -> str | None:
         """The path of an image below the folder, None where no folder was given."""
         folder = None if self._pictures is None else self._pictures.folder
         return None if folder is None else folder.names[number]
+
+    def file_name(self, number: int) -> str | None:
+        """The same, or the name of the file where paths were given; None where no files were."""
+        if self._pictures is None or not self.in_files or self._pictures.folder is not None:
+            return self.name(number)
+        return Path(self._pictures.item(number)[0]).name
 
     def items(self) -> Iterator[tuple[int, Item | Exception]]:
         """All images with their numbers, or what went wrong with one, in order.

@@ -22,6 +22,7 @@ from nbviz.analysis.patch_pictures import masked_by_activation, patch
 from nbviz.analysis.receptive_field import Box
 from nbviz.network import Network
 from nbviz.widgets.base import message_of, png_bytes
+from nbviz.widgets.image_map_tiles import crossed_out
 
 if TYPE_CHECKING:
     from nbviz.scanning.source import ImageSource
@@ -35,7 +36,7 @@ _FEW_PIXELS = 40
 _QUALITY = 85
 # Maps of all channels are kept where those of so many images fit.
 _ALL_CHANNELS = 16
-_BACKGROUND, _LINE = 205, 120
+_BACKGROUND = 205
 
 
 class UnreadableImageError(ValueError):
@@ -136,14 +137,14 @@ class PatchPictures:
             made = self._drawn(place, show, side)
         except Exception as error:  # noqa: BLE001 - one image of many: the others are shown
             self.problems[place.image] = message_of(error)
-            return _crossed_out(side)
+            return crossed_out(side)
         self.problems.pop(place.image, None)
         return made
 
     def strip(self, places: Sequence[Place], show: Show, side: int) -> bytes:
         """Tiles side by side as a file: PNG of few pixels enlarged, JPEG of many."""
         tiles = [self.tile(place, show, side) for place in places]
-        joined = np.concatenate(tiles, axis=1) if tiles else _crossed_out(side)
+        joined = np.concatenate(tiles, axis=1) if tiles else crossed_out(side)
         return _file(joined, max((_pixels(place, show) for place in places), default=0))
 
     def whole(self, number: int) -> bytes:
@@ -210,15 +211,6 @@ def _file(picture: np.ndarray, pixels: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()
-
-
-def _crossed_out(side: int) -> np.ndarray:
-    """A tile for a picture that cannot be shown."""
-    tile = np.full((side, side, 3), _BACKGROUND, np.uint8)
-    rows, cols = np.indices((side, side))
-    thick = max(1, side // 24)
-    tile[(abs(rows - cols) < thick) | (abs(rows + cols - side + 1) < thick)] = _LINE
-    return tile
 
 
 def _with_outline(tile: np.ndarray, box: Box, picture: np.ndarray) -> np.ndarray:

@@ -91,8 +91,8 @@ class Problems:
 
 
 @contextmanager
-def running_browser() -> Iterator[Browser]:
-    """Headless Chromium for the length of the block.
+def running_browser(*flags: str) -> Iterator[Browser]:
+    """Headless Chromium for the length of the block, started with more `flags` if need be.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def running_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright, TemporaryDirectory(prefix="chromium-") as home:
         browser = playwright.chromium.launch(
             executable_path=chromium_path(playwright.chromium),
-            args=_FLAGS,
+            args=[*_FLAGS, *flags],
             # Crash reports and caches go here, not to the person's home.
             env={**os.environ, "XDG_CONFIG_HOME": home, "XDG_CACHE_HOME": home},
         )

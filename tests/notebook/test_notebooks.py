@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-VIEWS = {"activations": 6, "cluster": 1, "occlusion": 6, "patches": 4, "tour": 7}
+VIEWS = {"activations": 6, "cluster": 1, "map": 6, "occlusion": 6, "patches": 4, "tour": 7}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.ipynb")))

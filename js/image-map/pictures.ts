@@ -1,0 +1,115 @@
+/** Which rows show as pictures in a part of the map. */
+
+import { Cover } from "./cover.ts";
+import { GROWING, HIDDEN } from "./detail.ts";
+import { CHOSEN, LINKED, type PictureList, SELECTED, sidesOf } from "./painter.ts";
+import type { PlaceIndex } from "./place-index.ts";
+import type { Scene } from "./scene.ts";
+import type { Extent } from "./viewpoint.ts";
+
+/** More selected rows than these are marked where they show, but do not show for being selected. */
+const MOST_SELECTED = 1000;
+
+export const NO_PICTURES: PictureList = {
+  rows: new Uint32Array(),
+  levels: new Uint8Array(),
+  marks: new Uint8Array(),
+};
+
+/** What is marked, by row. */
+export function marksOf({ selected, chosen, links }: Scene): Map<number, number> {
+  const marks = new Map<number, number>();
+  const add = (row: number, mark: number) => marks.set(row, (marks.get(row) ?? 0) | mark);
+  for (const row of selected) add(row, SELECTED);
+  if (chosen >= 0) add(chosen, CHOSEN);
+  if (links) {
+    add(links.row, LINKED);
+    for (const row of links.neighbours) add(row, LINKED);
+  }
+  return marks;
+}
+
+export interface Wanted {
+  index: PlaceIndex;
+  box: Extent;
+  /** of detail; infinite where all show */
+  level: number;
+  marks: Map<number, number>;
+  /** rows that show in any case, as those that are on their way out */
+  also: Uint32Array;
+  most: number;
+  ranks: Uint32Array;
+  order: Uint32Array;
+}
+
+/** The pictures of a part of the map, by priority. */
+export function pictureList(wanted: Wanted): PictureList {
+  const { index, box, level, marks, also, most, ranks, order } = wanted;
+  const all = level === Number.POSITIVE_INFINITY;
+  let upTo = all ? HIDDEN - 1 : Math.floor(level + GROWING);
+  const found: number[] = [];
+  const collect = () => index.each(box, upTo, (row) => found.push(ranks[row] as number) > most);
+  collect();
+  if (found.length > most) {
+    found.length = 0;
+    upTo = index.levelFor(box, most);
+    if (upTo >= 0) collect();
+  }
+  const always = new Set<number>(also);
+  let selected = 0;
+  for (const [row, mark] of marks) {
+    if (mark === SELECTED && ++selected > MOST_SELECTED) continue;
+    always.add(row);
+  }
+  for (const row of always) {
+    const first = index.first[row] ?? HIDDEN;
+    if (first !== HIDDEN) found.push(ranks[row] as number);
+  }
+  const sorted = Uint32Array.from(found).sort();
+  const rows = sorted.map((rank) => order[rank] as number);
+  const unique = rows.filter((row, i) => i === 0 || row !== rows[i - 1]);
+  return {
+    rows: unique,
+    levels: all
+      ? new Uint8Array(unique.length)
+      : Uint8Array.from(unique, (row) => (always.has(row) ? 0 : (index.first[row] as number))),
+    marks: marks.size
+      ? Uint8Array.from(unique, (row) => marks.get(row) ?? 0)
+      : new Uint8Array(unique.length),
+  };
+}
+
+/**
+ * The pictures of which something shows; `list` has those in front first, all of a side in units of
+ * place. What is marked always shows.
+ */
+export function uncovered(
+  list: PictureList,
+  places: Uint16Array,
+  box: Extent,
+  side: number,
+  aspectOf: (row: number) => number,
+): PictureList {
+  const cover = new Cover(box.left, box.top, box.right, box.bottom, side);
+  const kept = new Uint32Array(list.rows.length);
+  let count = 0;
+  for (let i = 0; i < list.rows.length; i++) {
+    const row = list.rows[i] as number;
+    const [width, height] = sidesOf(aspectOf(row), side);
+    const shows = cover.put(
+      places[2 * row] as number,
+      places[2 * row + 1] as number,
+      width,
+      height,
+    );
+    if (!shows && list.marks[i] === 0) continue;
+    kept[count] = i;
+    count += 1;
+  }
+  const indices = kept.subarray(0, count);
+  return {
+    rows: indices.map((i) => list.rows[i] as number),
+    levels: Uint8Array.from(indices, (i) => list.levels[i] as number),
+    marks: Uint8Array.from(indices, (i) => list.marks[i] as number),
+  };
+}

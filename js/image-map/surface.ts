@@ -1,0 +1,413 @@
+/** The canvases of the stage: makes a frame of a scene, and has it painted. */
+
+import { sized } from "../shared/canvas.ts";
+import { element } from "../shared/controls.ts";
+import { themeColour, type View } from "../shared/view.ts";
+import type { Requests } from "../shared/wire.ts";
+import type { Camera } from "./camera.ts";
+import { CanvasPainter } from "./canvas-painter.ts";
+import * as detail from "./detail.ts";
+import { GlPainter } from "./gl-painter.ts";
+import type { MapLayout } from "./map-layout.ts";
+import { drawOver, drawUpon, type OverlayFrame } from "./overlay.ts";
+import { Pace } from "./pace.ts";
+import {
+  CHOSEN,
+  CHOSEN_SCALE,
+  type Frame,
+  type Painter,
+  type PictureList,
+  type Rgb,
+  RISE,
+  sidesOf,
+} from "./painter.ts";
+import { type Shown, showsAt } from "./picking.ts";
+import { marksOf, NO_PICTURES, pictureList, uncovered } from "./pictures.ts";
+import type { Scene } from "./scene.ts";
+import { type Listener, TileStore } from "./tile-store.ts";
+import { type Extent, fittingScale, inView, widened } from "./viewpoint.ts";
+
+/** CSS pixels: pictures are never larger; cells of a grid that are smaller are squares of ink. */
+const LARGEST = 512;
+const LEAST_CELL = 4;
+/** Of more pictures than these, those that lie wholly behind others are left out. */
+const MANY = 1200;
+/** The most pictures that are drawn while they move from place to place. */
+const MOST_MOVING = 4000;
+/** Milliseconds from one list of wanted tiles to the next while things move. */
+const WANTING = 120;
+
+export interface Theme {
+  paper: Rgb;
+  ink: Rgb;
+  accent: Rgb;
+  warn: Rgb;
+}
+
+/** What a frame shows. */
+export interface Showing {
+  scene: Scene;
+  layout: MapLayout;
+  camera: Camera;
+  hovered: number;
+  outline: OverlayFrame["outline"];
+  /** nothing moves and no hand is on it */
+  resting: boolean;
+  now: number;
+}
+
+/** How large things are at the present zoom. */
+interface Scale {
+  /** level of detail, infinite where all show */
+  level: number;
+  side: number;
+  dot: number;
+}
+
+export class Surface {
+  readonly canvas = element("canvas", {
+    class: "map",
+    tabindex: "0",
+    role: "application",
+    "aria-label":
+      "The map. Arrow keys pan, plus and minus zoom, 0 shows all; n and p, or Alt with arrow keys, " +
+      "go from image to image, Enter chooses.",
+  });
+  /** what changes as the pointer moves; away while there is nothing of it, which saves a layer */
+  readonly over = element("canvas", { class: "over-map", "aria-hidden": "true" });
+  readonly tiles: TileStore;
+  readonly #note = element("p", { class: "stage-note", hidden: "" });
+  readonly nodes = [this.canvas, this.over, this.#note];
+  readonly pace = new Pace();
+  painter: Painter;
+  frames = 0;
+  pictures = NO_PICTURES;
+  /** rows that showed as pictures before all moved */
+  leaving = new Uint32Array();
+  readonly #view: View;
+  readonly #failed: (message: string) => void;
+  /** a painter whose context was lost; it hears when that comes back */
+  #lost: Painter | null = null;
+  #rows = 0;
+  #theme: Theme | null = null;
+  #marks = new Map<number, number>();
+  #marked: unknown[] = [];
+  #listed: { key: unknown[]; box: Extent; list: PictureList } | null = null;
+  #uncovered: unknown[] = [];
+  #wanted: unknown[] = [];
+  #wantedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(view: View, requests: Requests, failed: (message: string) => void, came: () => void) {
+    this.#view = view;
+    this.#failed = failed;
+    for (const canvas of [this.canvas, this.over]) {
+      canvas.style.cssText = "position: absolute; left: 0; top: 0; display: block";
+    }
+    this.over.style.pointerEvents = "none";
+    this.#note.style.cssText =
+      "position: absolute; left: 8px; bottom: 4px; margin: 0; pointer-events: none";
+    const hands: Listener = { came, listed: () => view.redraw(), failed };
+    this.tiles = new TileStore(requests, hands);
+    this.painter = this.#open(came);
+  }
+
+  /** Other images from now on. */
+  reset(rows: number): void {
+    this.#rows = rows;
+    this.pace.begin(rows);
+    this.pictures = NO_PICTURES;
+    this.#listed = null;
+    this.tiles.reset(this.painter, rows);
+  }
+
+  /** Colours of the page may have changed. */
+  retheme(): void {
+    this.#theme = null;
+  }
+
+  draw(showing: Showing): void {
+    const { scene, layout, camera, now, resting } = showing;
+    const { width, height } = camera.room;
+    const density = window.devicePixelRatio || 1;
+    const target = sized(this.canvas, width, height);
+    const scale = this.scale(scene, camera);
+    this.#list(showing, scale);
+    this.#uncover(showing, scale);
+    this.#want(showing, scale);
+    const moved = layout.moved(now);
+    const frame: Frame = {
+      view: camera.view,
+      density,
+      from: layout.from,
+      moved,
+      resting,
+      index: layout.index,
+      ranks: layout.ranks,
+      inks: scene.inks,
+      borders: scene.borders,
+      selected: scene.selected,
+      pictures: this.pictures,
+      square: scene.cell > 0 && moved >= 1,
+      stride: resting ? 1 : this.pace.stride,
+      now,
+      ...scale,
+      ...this.theme,
+    };
+    this.painter.draw(frame, this.tiles, target);
+    target.setTransform(density, 0, 0, density, 0, 0);
+    drawUpon(target, this.#overlay(showing));
+    this.frames += 1;
+    this.drawOver(showing);
+  }
+
+  /** Only what changes as the pointer moves. */
+  drawOver(showing: Showing): void {
+    const { width, height } = showing.camera.room;
+    const { scene, hovered, outline } = showing;
+    const empty = hovered < 0 && !outline && !scene.links;
+    this.over.style.display = empty ? "none" : "block";
+    if (!empty) drawOver(sized(this.over, width, height), this.#overlay(showing));
+  }
+
+  #overlay({ scene, layout, camera, hovered, outline, now }: Showing): OverlayFrame {
+    const shown = this.shown(scene, layout, camera);
+    const { side, dot } = this.scale(scene, camera);
+    return {
+      scene,
+      view: camera.view,
+      placeOf: (row) => layout.placeOf(row, now),
+      hovered,
+      sidesOf: (row) => shown.picture(row) ?? [dot, dot],
+      side,
+      outline,
+      ...this.theme,
+    };
+  }
+
+  /** Whether a picture is still on its way up. */
+  rising(now: number): boolean {
+    return now - this.tiles.latest < RISE + 30;
+  }
+
+  /** What of each row can be hit. */
+  shown(scene: Scene, layout: MapLayout, camera: Camera): Shown {
+    const { level, side } = this.scale(scene, camera);
+    const pool = this.tiles.poolFor(side);
+    const none = !this.#showsPictures(scene, side);
+    return {
+      reach: side * CHOSEN_SCALE,
+      depth: (row) => (layout.ranks[row] as number) / layout.ranks.length - this.#front(row),
+      picture: (row) => {
+        const marks = this.#marks.get(row) ?? 0;
+        const first = marks ? 0 : (layout.index.first[row] as number);
+        if (none || !showsAt(first, level)) return null;
+        const found = this.tiles.find(row, pool);
+        if (!found) return scene.cell > 0 ? [side, side] : null;
+        const aspect = this.tiles.pools[found.pool]?.aspect[found.slot] ?? 1;
+        return sidesOf(aspect, side * (marks & CHOSEN ? CHOSEN_SCALE : 1));
+      },
+    };
+  }
+
+  /** Sizes at the present zoom. */
+  scale(scene: Scene, camera: Camera): Scale {
+    const { view, viewpoint } = camera;
+    if (scene.cell > 0) {
+      const side = Math.max(1, scene.cell * view.scale * 0.94);
+      return { level: Number.POSITIVE_INFINITY, side, dot: side };
+    }
+    const crowd = this.crowd(scene, camera);
+    const side = Math.min(LARGEST, detail.sideAt(crowd, viewpoint.zoom));
+    const level =
+      scene.pictures === "all" ? Number.POSITIVE_INFINITY : detail.levelAt(view.scale, side);
+    return { level, side, dot: detail.dotAt(crowd, viewpoint.zoom) };
+  }
+
+  crowd(scene: Scene, { extent, room }: Camera): detail.Crowd {
+    const fit = fittingScale(extent, room);
+    const across = Math.max(1, extent.right - extent.left) * fit;
+    const down = Math.max(1, extent.bottom - extent.top) * fit;
+    const { count, size } = scene;
+    return { count, size, spacing: Math.sqrt((across * down) / Math.max(1, count)) };
+  }
+
+  /** The zoom at which a picture is this wide. */
+  zoomFor(scene: Scene, camera: Camera, side: number): number {
+    if (scene.cell > 0) {
+      return Math.max(1, side / (scene.cell * fittingScale(camera.extent, camera.room)));
+    }
+    return detail.zoomForSide(this.crowd(scene, camera), side);
+  }
+
+  /** The nearest that makes sense. */
+  mostZoom(scene: Scene, camera: Camera): number {
+    const { width, height } = camera.room;
+    return Math.max(
+      2,
+      this.zoomFor(scene, camera, Math.min(LARGEST, 0.8 * Math.min(width, height))),
+    );
+  }
+
+  get theme(): Theme {
+    this.#theme ??= {
+      paper: themeColour(this.#view, "--paper"),
+      ink: themeColour(this.#view, "--ink"),
+      accent: themeColour(this.#view, "--accent"),
+      warn: themeColour(this.#view, "--warn"),
+    };
+    return this.#theme;
+  }
+
+  close(): void {
+    this.tiles.close();
+    this.painter.close();
+    this.#lost?.close();
+  }
+
+  #front(row: number): number {
+    const marks = this.#marks.get(row) ?? 0;
+    return marks & CHOSEN ? 2 : marks ? 1 : 0;
+  }
+
+  #showsPictures(scene: Scene, side: number): boolean {
+    return scene.pictures !== "dots" && (scene.cell === 0 || side >= LEAST_CELL);
+  }
+
+  /** The rows that may show as pictures, made anew where the last list does not serve. */
+  #list({ scene, layout, camera }: Showing, { level, side }: Scale): void {
+    const { selected, chosen, links } = scene;
+    if (changed(this.#marked, [selected, chosen, links])) {
+      this.#marked = [selected, chosen, links];
+      this.#marks = marksOf(scene);
+    }
+    if (!this.#showsPictures(scene, side)) {
+      this.#listed = null;
+      return;
+    }
+    const view = widened(inView(camera.view), side / camera.view.scale);
+    const step = Math.floor(level + detail.GROWING);
+    const key = [layout.index, this.#marks, step, this.leaving, this.painter];
+    if (this.#listed && !changed(this.#listed.key, key) && serves(this.#listed.box, view)) return;
+    const spare = 0.3 * Math.max(view.right - view.left, view.bottom - view.top);
+    const box = widened(view, spare);
+    const { index, ranks, order } = layout;
+    const list = pictureList({
+      index,
+      box,
+      level,
+      marks: this.#marks,
+      also: this.leaving,
+      most: this.painter.most,
+      ranks,
+      order,
+    });
+    this.#listed = { key, box, list };
+  }
+
+  /** Of the list, what shows and is drawn. */
+  #uncover({ scene, layout, camera, now, resting }: Showing, { level, side }: Scale): void {
+    const { list, box } = this.#listed ?? { list: NO_PICTURES, box: layout.extent };
+    const { scale } = camera.view;
+    const moving = layout.moved(now) < 1;
+    const overlaps = level === Number.POSITIVE_INFINITY && scene.cell === 0 && !moving;
+    if (list.rows.length <= MANY) {
+      this.pictures = list;
+      return;
+    }
+    // While things move, what is hidden changes little over a tenth of an octave.
+    const size = resting ? side / scale : 2 ** (Math.round(Math.log2(side / scale) * 10) / 10);
+    const { stride } = this.pace;
+    const slow = !resting && (stride > 1 || moving);
+    const most = slow ? Math.max(600, MOST_MOVING / stride) : Number.POSITIVE_INFINITY;
+    const key = [list, overlaps && size, overlaps && this.tiles.version, most];
+    if (!changed(this.#uncovered, key)) return;
+    this.#uncovered = key;
+    const aspectOf = (row: number) => this.tiles.aspect(row);
+    const shows = overlaps ? uncovered(list, layout.places, box, size, aspectOf) : list;
+    this.pictures = shows.rows.length > most ? firstOf(shows, most) : shows;
+  }
+
+  /** Ask for tiles of what is in view. */
+  #want({ scene, layout, camera, now, resting }: Showing, { level, side }: Scale): void {
+    const { view } = camera;
+    const density = window.devicePixelRatio || 1;
+    const pool = this.tiles.poolFor(side * density);
+    const key = [this.pictures, view.x, view.y, view.scale, view.width, view.height, pool];
+    if (!changed(this.#wanted, key)) return;
+    if (!resting && now - this.#wantedAt < WANTING) return;
+    this.#wanted = key;
+    this.#wantedAt = now;
+    const box = widened(inView(view), side / 2 / view.scale);
+    const rows = this.pictures.rows.filter((row, i) => {
+      const x = scene.places[2 * row] as number;
+      const y = scene.places[2 * row + 1] as number;
+      if (x < box.left || x > box.right || y < box.top || y > box.bottom) return false;
+      return detail.grown(this.pictures.levels[i] as number, level) > 0 || layout.moved(now) < 1;
+    });
+    this.tiles.want(rows, pool);
+  }
+
+  #open(came: () => void): Painter {
+    let painter: Painter | null = null;
+    try {
+      painter = GlPainter.open(
+        () => {
+          this.#lost = this.painter;
+          this.#use(new CanvasPainter(), came);
+        },
+        () => {
+          const back = this.#open(came);
+          this.#lost?.close();
+          this.#lost = null;
+          this.#use(back, came);
+        },
+      );
+    } catch (error) {
+      this.#failed(error instanceof Error ? error.message : String(error));
+    }
+    painter ??= new CanvasPainter();
+    this.#say(painter);
+    return painter;
+  }
+
+  #use(painter: Painter, came: () => void): void {
+    if (this.painter !== this.#lost) this.painter.close();
+    this.painter = painter;
+    this.#say(painter);
+    this.reset(this.#rows);
+    came();
+  }
+
+  #say(painter: Painter): void {
+    this.canvas.dataset.painter = painter.kind;
+    this.#note.hidden = painter.kind === "webgl2";
+    this.#note.textContent =
+      painter.kind === "webgl2"
+        ? ""
+        : `This browser gives no WebGL2: at most ${painter.most.toLocaleString("en")} images show ` +
+          "as pictures, the others as dots.";
+  }
+}
+
+function changed(before: unknown[], now: unknown[]): boolean {
+  return before.length !== now.length || now.some((part, i) => part !== before[i]);
+}
+
+/** The first pictures of a list, and what is marked. */
+function firstOf(list: PictureList, most: number): PictureList {
+  const keep = <T extends Uint8Array | Uint32Array>(array: T): T =>
+    array.filter((_, i) => i < most || list.marks[i] !== 0) as T;
+  return { rows: keep(list.rows), levels: keep(list.levels), marks: keep(list.marks) };
+}
+
+/** Whether a list of this box is right for this view: all of it, and not far more. */
+function serves(box: Extent, view: Extent): boolean {
+  return (
+    view.left >= box.left &&
+    view.right <= box.right &&
+    view.top >= box.top &&
+    view.bottom <= box.bottom &&
+    (box.right - box.left) * (box.bottom - box.top) <=
+      8 * (view.right - view.left) * (view.bottom - view.top)
+  );
+}

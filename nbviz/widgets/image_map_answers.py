@@ -1,0 +1,330 @@
+"""What an `ImageMap` answers when its view asks for more of the map, pictures, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from nbviz.analysis import map_questions
+from nbviz.analysis.map_places import images_nearer, priority
+from nbviz.analysis.prediction import class_name
+from nbviz.picture_files import PictureUpload
+from nbviz.widgets import image_map_state as state
+from nbviz.widgets import wire
+from nbviz.widgets.base import answers, nearest
+from nbviz.widgets.image_map_choices import ImageMapChoices
+from nbviz.widgets.image_map_columns import MapColumns
+from nbviz.widgets.image_map_own import OwnPictures
+from nbviz.widgets.image_map_tiles import LARGEST, SHEET, STEP, ImageTiles, Tile, Tiles
+from nbviz.widgets.image_map_work import NEAR, MapWork
+from nbviz.widgets.sliced_work import SLICE
+
+QUESTIONS = ("misplaced", "duplicates", "outliers")
+
+# Seconds after which tiles that are made are sent, and others left for the next question.
+_PATIENCE = 0.5
+_MOST_ASKED, _MOST_NEAR = 1024, 100
+_MOST_FOUND = 200
+# A saved page has so many pictures, of this side, in so many bytes.
+SAVED, SAVED_SIDE, _SAVED_BYTES = 1024, 32, 600_000
+
+
+class ImageMapAnswers(ImageMapChoices):
+    """Base of `ImageMap`: its requests. The subclass sets what is declared here."""
+
+    _lock: AbstractContextManager[Any]
+    _columns: MapColumns
+    _work: MapWork
+    _tiles: ImageTiles | None
+    _own: OwnPictures | None
+    _uploads: PictureUpload
+    # Rows whose pictures a saved page has, in order, and the tiles that are made of them so far.
+    _kept_rows: list[int]
+    _kept_tiles: list[Tile]
+
+    def _settle(self) -> None:
+        """Show what can be told now that images stay where they are."""
+        raise NotImplementedError
+
+    def _unsettle(self) -> None:
+        """Take away what will no longer be so, as images move on."""
+        raise NotImplementedError
+
+    def _show_trust(self) -> None:
+        """Measure how far the layout can be trusted, and show it."""
+        raise NotImplementedError
+
+    def _seek(self) -> None:
+        self._work.seek()
+        if not self._work.seeking:
+            self._settle()
+
+    def _to_do(self) -> tuple[str, Callable[[], None]] | None:
+        """What is to be done after the map, in words, and what does it."""
+        work = self._work
+        if work.seeking:
+            return "Finding the nearest images of each for the network", self._seek
+        if work.known_neighbours is not None and work.known_trust(self.arrangement) is None:
+            return "Measuring how far the map can be trusted", self._show_trust
+        if self._tiles is not None and len(self._kept_tiles) < len(self._kept_rows):
+            return "Keeping some pictures for a saved page", self._keep_pictures
+        return None
+
+    def _go_on(self) -> None:
+        """Work for a moment on what is next."""
+        work = self._work
+        try:
+            if not work.placed:
+                if work.stopped:
+                    return
+                if work.go_on():
+                    self._settle()
+            elif (next_one := self._to_do()) is not None:
+                next_one[1]()
+        except BaseException:
+            # The view would ask for the same again and again.
+            work.stopped = True
+            raise
+        finally:
+            self._show_progress()
+
+    def _progress(self) -> dict[str, Any]:
+        left = self._to_do() if self._work.placed and not self._work.stopped else None
+        return state.progress_state(self._work, rest=left[0] if left else "")
+
+    def _show_progress(self) -> None:
+        """Put it into the state where it began, ended or was stopped; else answers carry it."""
+        now = self._progress()
+        flags = ("finished", "stopped")
+        if not self.progress or any(now[flag] != self.progress[flag] for flag in flags):
+            self.progress = now
+
+    @answers("advance")
+    def _answer_advance(self, resume: bool = False, **asked: Any) -> dict[str, Any]:
+        """Work on the map for a moment; how far it is, and where images stand by now."""
+        del asked
+        with self._lock:
+            if resume and self._work.stopped:
+                self._work.stopped = False
+                self._unsettle()
+            self._go_on()
+            places = self._work.places("map")
+            arrays = {} if places is None else {"places": places}
+            return wire.pack(arrays, **self._progress())
+
+    @answers("stop")
+    def _answer_stop(self, **asked: Any) -> dict[str, Any]:
+        """Leave the map as it is."""
+        del asked
+        with self._lock:
+            if not self._work.placed:
+                self._work.stopped = True
+                self._settle()
+            self._show_progress()
+            return wire.pack({}, **self._progress())
+
+    @answers("tiles")
+    def _answer_tiles(self, tile: int, rows: list[int], **asked: Any) -> dict[str, Any]:
+        """Pictures of some images; of fewer where it is slow."""
+        del asked
+        if self._tiles is None:
+            raise ValueError(f"there are no pictures: {self.missing}")
+        if not (STEP <= tile <= LARGEST and tile % STEP == 0):
+            raise ValueError(
+                f"expected tiles of {STEP} to {LARGEST} pixels in steps of {STEP}, got {tile}"
+            )
+        if not 0 < len(rows) <= _MOST_ASKED:
+            raise ValueError(f"expected 1 to {_MOST_ASKED} rows, got {len(rows)}")
+        asked_for = [self._checked_row(row) for row in rows[: (SHEET // tile) ** 2]]
+        with self._lock:
+            made = self._tiles.made(self._columns.numbers[asked_for].tolist(), tile, _PATIENCE)
+        return Tiles(tile, asked_for[: len(made)], made).packed()
+
+    def _checked_row(self, row: int) -> int:
+        count = len(self._columns.numbers)
+        if type(row) is not int or not 0 <= row < count:
+            raise ValueError(f"expected a row of the {count} on the map, got {row!r}")
+        return row
+
+    def _keep_pictures(self) -> None:
+        """Make some more of the pictures for a saved page; all go into the state once they are."""
+        if self._tiles is None:
+            return
+        left = self._kept_rows[len(self._kept_tiles) :]
+        numbers = self._columns.numbers[left].tolist()
+        self._kept_tiles += self._tiles.made(numbers, SAVED_SIDE, SLICE)
+        if len(self._kept_tiles) == len(self._kept_rows):
+            self.pictures = self._saved_pictures()
+
+    def _saved_pictures(self) -> dict[str, Any]:
+        count = len(self._kept_tiles)
+        while count:
+            sheet = Tiles(SAVED_SIDE, self._kept_rows[:count], self._kept_tiles[:count])
+            packed = sheet.packed()
+            size = wire.payload_bytes(packed)
+            if size <= _SAVED_BYTES:
+                return packed
+            count = min(count - 1, int(count * _SAVED_BYTES / size))
+        return {}
+
+    def _first_rows(self, count: int) -> list[int]:
+        """The rows that are kept where there is room for so many pictures."""
+        ranks = priority(np.arange(len(self._columns.numbers)))
+        some = min(count, len(ranks))
+        first = np.argpartition(ranks, some - 1)[:some] if some else np.zeros(0, np.int64)
+        ordered: list[int] = first[np.argsort(ranks[first])].tolist()
+        return ordered
+
+    @answers("neighbours")
+    def _answer_neighbours(self, row: int, **asked: Any) -> dict[str, Any]:
+        """The true neighbours of an image, and how far the map took each away."""
+        del asked
+        with self._lock:
+            rows, distance, on_map = self._near(self._checked_row(row), NEAR)
+        arrays = {"rows": rows, "distance": distance, "on_map": on_map}
+        return wire.pack(arrays, row=row)
+
+    def _near(self, row: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows, distance = self._work.near(row, count)
+        positions = self._work.layout(self.arrangement)
+        if positions is None:
+            positions = self._work.positions
+        on_map = images_nearer(positions, row, rows)
+        return rows.astype(np.int32), distance.astype(np.float32), on_map
+
+    @answers("card")
+    def _answer_card(self, row: int, **asked: Any) -> dict[str, Any]:
+        """What is to be said of an image."""
+        del asked
+        self._checked_row(row)
+        number = int(self._columns.numbers[row])
+        source = self._columns.source
+        with self._lock:
+            lines = state.card_lines(self._columns, self._work, self.arrangement, row)
+            for name, values in self._columns.colours.items():
+                lines.append(f"{name}: {values[row]}")
+        if self._tiles is not None and number in self._tiles.problems:
+            lines.append(f"Not shown: {self._tiles.problems[number]}")
+        file = None if source is None else source.file_name(number)
+        title = file or f"image {number}"
+        return wire.pack({}, row=row, title=title, lines=lines)
+
+    @answers("question")
+    def _answer_question(
+        self, about: str, label: Any = None, among: Any = None, **asked: Any
+    ) -> dict[str, Any]:
+        """Images that stand out, the most so first."""
+        del asked
+        if about not in QUESTIONS:
+            raise ValueError(f"expected one of {', '.join(QUESTIONS)}, got {about!r}")
+        with self._lock:
+            if about == "misplaced":
+                found = self._misplaced(label, among)
+            elif about == "duplicates":
+                found = self._duplicates()
+            else:
+                found = self._outliers()
+        rows, partners, value, said, sentence = found
+        arrays = {
+            "rows": np.asarray(rows, np.int32),
+            "partners": np.asarray(partners, np.int32),
+            "value": np.asarray(value, np.float32),
+        }
+        return wire.pack(arrays, about=about, said=list(said), sentence=sentence)
+
+    def _misplaced(self, label: Any, among: Any) -> _Found:
+        found = self._found_misplaced(label, among)
+        names, total = self._columns.classes, len(found.rows)
+        own = self._labels()
+        rows = found.rows[:_MOST_FOUND]
+        said = [
+            f"{class_name(int(own[row]), names)}, but {share:.0%} of its neighbours are "
+            f"{class_name(int(other), names)}"
+            for row, other, share in zip(rows, found.among, found.among_share, strict=False)
+        ]
+        which = f" of {class_name(self._class_number(label), names)}" if _given(label) else ""
+        where = class_name(self._class_number(among), names) if _given(among) else "another class"
+        sentence = f"{state.counted(total, 'image')}{which} most of whose neighbours are {where}."
+        return rows, np.full(len(rows), -1), found.own_share[: len(rows)], said, sentence
+
+    def _found_misplaced(self, label: Any, among: Any) -> map_questions.Misplaced:
+        numbers = {
+            "label": self._class_number(label) if _given(label) else None,
+            "among": self._class_number(among) if _given(among) else None,
+        }
+        return map_questions.misplaced(self._work.neighbours.index, self._labels(), **numbers)
+
+    def _labels(self) -> np.ndarray:
+        if self._columns.label is None:
+            raise ValueError("there are no labels; pass labels=, one an image, to ImageMap")
+        return self._columns.label
+
+    def _class_number(self, given: Any) -> int:
+        """The number of a class that is told by number or by name."""
+        names = list(self._columns.classes or ())
+        if isinstance(given, str):
+            if given not in names:
+                raise ValueError(
+                    f"expected the name of a class, got {given!r}{nearest(given, names)}"
+                )
+            return names.index(given)
+        return int(given)
+
+    def _duplicates(self) -> _Found:
+        pairs, distance = self._work.duplicates(_MOST_FOUND)
+        same = int((distance == 0).sum())
+        told = f"{state.counted(same, 'pair')} with equal features." if same else "None is equal."
+        sentence = f"The pairs of images that are nearest for the network. {told}"
+        said = [f"distance {one:.3g}" for one in distance]
+        return pairs[:, 0], pairs[:, 1], distance, said, sentence
+
+    def _outliers(self) -> _Found:
+        scores = self._work.outliers()
+        order = np.argsort(-scores, kind="stable")[:_MOST_FOUND]
+        said = [f"{score:.2f} times as lonely as its neighbours" for score in scores[order]]
+        sentence = "Images with the most room around them, beside what their neighbours have."
+        return order, np.full(len(order), -1), scores[order], said, sentence
+
+    @answers("picture_file")
+    def _answer_file(self, arrays: dict[str, np.ndarray], **part: Any) -> dict[str, Any]:
+        """A part of a file; with the last one the picture is placed on the map."""
+        picture = self._uploads.add(data=arrays["data"].tobytes(), **part)
+        if picture is not None:
+            self._place(picture, str(part.get("name", "")))
+        return wire.pack({})
+
+    def _place(self, picture: Any, title: str) -> dict[str, Any]:
+        if self._own is None:
+            raise ValueError(f"no picture can be placed: {self.no_placing}")
+        with self._lock:
+            placed = self._own.place(self._work, picture, title)
+            self.own = self._own.packed(self._work.frame("map"))
+        numbers = self._columns.numbers[placed.rows]
+        return {
+            "position": placed.position,
+            "image": numbers,
+            "distance": placed.distance,
+            "predicted": placed.predicted,
+            "confidence": placed.confidence,
+        }
+
+    @answers("drop_own")
+    def _answer_drop_own(self, **asked: Any) -> dict[str, Any]:
+        """Take pictures of one's own off the map."""
+        del asked
+        if self._own is not None:
+            self._own.clear()
+        self.own = {}
+        return wire.pack({})
+
+
+# Rows, partners, values, a line each, and a sentence.
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray, Sequence[str], str]
+
+
+def _given(label: Any) -> bool:
+    """Whether a class was asked for."""
+    return label is not None and label != -1 and label != ""
