@@ -14,19 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "notebook"))
 
 import gestures
 import map_peers
 import numpy as np
 from bench_filter_grid import notebooks
+from map_sight import sight
 from playwright.sync_api import Error as PlaywrightError
 from tables import table
 
 FLAGS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", gestures.PORT_FLAG)
 WINDOW = (1280, 1000)
 PICTURES, POINTS, PLOTLY = (1_000, 10_000, 20_000, 50_000, 100_000), (100_000, 1_000_000), 3_000
-FIRST, HOVERED, REPEATS = (10_000, 50_000), 100_000, 3
+FIRST, HOVERED, MOVEMENTS, REPEATS = (10_000, 50_000), 100_000, 100, 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Received:
 
 def settled(notebook, timeout=600):
     """Wait until the map has nothing more to do or to fetch."""
-    notebook.wait_python("shown._to_do() is None", timeout=timeout)
+    notebook.wait_python("shown.progress['finished']", timeout=timeout)
     last, count = None, -1
     while count != last:
         last = count
@@ -184,11 +186,14 @@ _FIRST = """async ([path, index]) => {
 }"""
 
 
-SENT = ["bytes sent", "JPEG of tiles asked for", "state", "rest over JPEG"]
+SENT = ["tiles sent", "JPEG in them", "ratio", "state", "bundle", "still picture", "all"]
 
 
-def sizes_sent(sent, jpeg, saved):
-    return [f"{sent:,}", f"{jpeg:,}", f"{saved:,}", f"{(sent - saved) / max(1, jpeg):.2f}"]
+def sizes_sent(notebook, received):
+    sent, jpeg = notebook.ask("(asked_tiles['sent'], asked_tiles['jpeg'])")
+    parts = notebook.ask("parts_sent(shown)")
+    kilobytes = (f"{size / 1000:,.0f} kB" for size in (*parts, received))
+    return [f"{sent:,}", f"{jpeg:,}", f"{sent / max(1, jpeg):.3f}", *kilobytes]
 
 
 def first(open_notebook, sizes):
@@ -204,16 +209,12 @@ def first(open_notebook, sizes):
         times = []
         for _ in range(sizes.repeats):
             before = received.size
-            notebook.execute("asked_tiles.update(answers=0, jpeg=0)")
+            notebook.execute("asked_tiles.update(answers=0, sent=0, jpeg=0)")
             times.append(notebook.page.evaluate(_FIRST, [notebook.path, 1]))
             settled(notebook)
-            sent = received.size - before
-        jpeg = notebook.ask("asked_tiles['jpeg']")
-        saved = notebook.ask("saved_bytes(shown)")
+            sent = sizes_sent(notebook, received.size - before)
         painted, pictures = (median(time[i] for time in times) for i in (0, 1))
-        rows.append(
-            [f"{count:,}", f"{painted:.0f}", f"{pictures:.0f}", *sizes_sent(sent, jpeg, saved)]
-        )
+        rows.append([f"{count:,}", f"{painted:.0f}", f"{pictures:.0f}", *sent])
         notebook.close()
     table(
         "From running the cell, milliseconds, median of "
@@ -234,7 +235,7 @@ _MOVE = """() => {
       const look = () => {
         const took = performance.now() - event.timeStamp;
         if (took > 2000) resolve(-1);
-        else if (said() !== before && /neighbour/i.test(said())) resolve(took);
+        else if (said() !== before && /in feature space/.test(said())) resolve(took);
         else setTimeout(look);
       };
       setTimeout(look);
@@ -246,11 +247,12 @@ _MOVE = """() => {
 def hover(open_notebook, sizes):
     plot = map_peers.nbviz_map("dots")
     notebook, box, _ = open_plot(open_notebook, plot, sizes.hovered)
-    page, rng, took = notebook.page, np.random.default_rng(0), []
-    for _ in range(200):
+    page, took = notebook.page, []
+    there = sight(notebook, notebook.view())
+    rows = np.random.default_rng(0).permutation(there.inside(20))[:MOVEMENTS]
+    for x, y in there.screen[rows] + (box["x"], box["y"]):
         page.evaluate(_MOVE)
-        x, y = box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5
-        page.mouse.move(x + rng.uniform(-200, 200), y + rng.uniform(-150, 150))
+        page.mouse.move(x, y)
         took.append(page.evaluate("() => window.nbvizMove"))
     notebook.close()
     times = [time for time in took if time >= 0]

@@ -26,26 +26,32 @@ frame = pd.DataFrame(
     {{"x": places[:, 0], "y": places[:, 1], "kind": pd.Categorical(kind.astype(str))}})
 """
 
-# Counts the tiles that a map is asked for, in answers and in bytes of JPEG.
+# Counts the tiles that a map is asked for: answers, all their bytes, and those of the JPEG in them.
 COUNTED = """
+import base64, json
 from nbviz.widgets import wire
 from nbviz.widgets.base import answers
-asked_tiles = {{"answers": 0, "jpeg": 0}}
+asked_tiles = {{"answers": 0, "sent": 0, "jpeg": 0}}
 plain_answer = nbviz.ImageMap._answer_tiles
 
 @answers("tiles")
 def counted_answer(self, **asked):
     packed = plain_answer(self, **asked)
     asked_tiles["answers"] += 1
+    described = {{name: value for name, value in packed.items() if name != "buffers"}}
+    asked_tiles["sent"] += wire.payload_bytes(packed) + len(json.dumps(described))
     asked_tiles["jpeg"] += wire.unpack(packed)["sheet"].nbytes
     return packed
 
 class Counted(nbviz.ImageMap):
     _answer_tiles = counted_answer
 
-def saved_bytes(shown):
+def parts_sent(shown):
     states = (getattr(shown, name) for name in shown.keys)
-    return sum(wire.payload_bytes(s) for s in states if isinstance(s, dict) and "buffers" in s)
+    packed = [s for s in states if isinstance(s, dict) and "buffers" in s]
+    data, _ = shown._repr_mimebundle_()
+    still = sum(len(value) for kind, value in data.items() if kind in ("image/png", "text/html"))
+    return sum(map(wire.payload_bytes, packed)), len(shown._esm), still
 """
 # Places that are given, as the peers get them; the two columns are the features, too.
 NBVIZ = """

@@ -34,6 +34,19 @@ const styles = {
   },
 };
 
+/** Shaders are text, so the minifier leaves their white space. */
+const shaders = {
+  name: "shaders",
+  setup(within) {
+    within.onLoad({ filter: /gl-programs\.ts$/ }, async ({ path }) => ({
+      contents: (await readFile(path, "utf8"))
+        .replace(/\n\s+/g, "\n")
+        .replace(/ *([=*+\-<>?:,;{}()]) */g, "$1"),
+      loader: "ts",
+    }));
+  },
+};
+
 const options = {
   entryPoints: Object.fromEntries([
     ...views.map((view) => [view, `${source}${view}/index.ts`]),
@@ -46,7 +59,7 @@ const options = {
   target: "es2022",
   charset: "utf8",
   legalComments: "none",
-  plugins: [styles],
+  plugins: [styles, shaders],
 };
 
 if (process.argv.includes("--watch")) {

@@ -35,6 +35,7 @@ made[nbviz.ActivationBrowser] = nbviz.ActivationBrowser(network, images)
 made[nbviz.OcclusionProbe] = nbviz.OcclusionProbe(network, images)
 scan = nbviz.scan(network, images[:40], layers="relu2", progress=False)
 made[nbviz.TopPatches] = nbviz.TopPatches(scan)
+made[nbviz.ImageMap] = nbviz.ImageMap(scan)
 missing = [cls.__name__ for cls, widget in made.items() if widget is None]
 assert not missing, f"say here how to make {missing}"
 for widget in made.values():

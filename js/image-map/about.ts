@@ -1,13 +1,17 @@
 /** What is known of one image: in words, and which images are its neighbours in feature space. */
 
 import type { Requests } from "../shared/wire.ts";
+import { NONE } from "./facts.ts";
 import type { Hands } from "./hands.ts";
-import { type MapData, NONE } from "./map-data.ts";
+import type { MapData } from "./map-data.ts";
 import type { CardState } from "./state.ts";
 
 /** Neighbours of an image, nearest in feature space first. */
 export interface Links {
+  /** -1 for a picture of one's own */
   row: number;
+  /** where that is */
+  from?: Place;
   neighbours: Int32Array;
   /** how many images lie nearer on the layout that is shown; 0 for the nearest */
   ranks: Int32Array;
@@ -25,9 +29,18 @@ export const TORN = 0.5;
 /** Images that are remembered; the oldest go first. */
 const REMEMBERED = 2000;
 
-/** For each neighbour, how many images lie nearer to a row on a layout. */
-export function ranksOnMap(places: Uint16Array, row: number, neighbours: Int32Array): Int32Array {
-  const [x, y] = [places[2 * row] as number, places[2 * row + 1] as number];
+interface Place {
+  x: number;
+  y: number;
+}
+
+/** For each neighbour, how many images but `row` lie nearer to a place on a layout. */
+export function ranksOnMap(
+  places: Uint16Array,
+  { x, y }: Place,
+  neighbours: Int32Array,
+  row: number,
+): Int32Array {
   const away = (other: number) =>
     ((places[2 * other] as number) - x) ** 2 + ((places[2 * other + 1] as number) - y) ** 2;
   const order = [...neighbours.keys()].sort(
@@ -66,6 +79,20 @@ export function tornOf(rank: number, neighbours: number, count: number): number 
   return Math.min(1, Math.log(rank / near) / Math.log(far / near));
 }
 
+/** Neighbours of a row, or of a picture of one's own at a place. */
+export function linksOn(
+  places: Uint16Array,
+  neighbours: Int32Array,
+  row: number,
+  from?: Place,
+): Links {
+  const at = from ?? { x: places[2 * row] as number, y: places[2 * row + 1] as number };
+  const ranks = ranksOnMap(places, at, neighbours, row);
+  const count = places.length / 2;
+  const torn = Float32Array.from(ranks, (rank) => tornOf(rank, ranks.length, count));
+  return { row, neighbours, ranks, torn, ...(from && { from }) };
+}
+
 export class About {
   readonly #cards = new Map<number, Said>();
   readonly #neighbours = new Map<number, Int32Array>();
@@ -100,10 +127,7 @@ export class About {
     if (!neighbours) return null;
     const last = this.#links;
     if (last?.links.row === row && last.places === places) return last.links;
-    const ranks = ranksOnMap(places, row, neighbours);
-    const count = places.length / 2;
-    const torn = Float32Array.from(ranks, (rank) => tornOf(rank, ranks.length, count));
-    const links = { row, neighbours, ranks, torn };
+    const links = linksOn(places, neighbours, row);
     this.#links = { places, links };
     return links;
   }

@@ -14,6 +14,7 @@ import {
   SELECTED,
   sidesOf,
 } from "./painter.ts";
+import { type Board, board, resize, type Screen } from "./screen.ts";
 import { PAGE, type TileSlots } from "./tile-slots.ts";
 import type { TileStore } from "./tile-store.ts";
 import { inView, widened } from "./viewpoint.ts";
@@ -26,6 +27,7 @@ export class CanvasPainter implements Painter {
   readonly pages = [2, 2, 1] as const;
   readonly most = 3000;
   readonly #sheets = new Map<number, HTMLCanvasElement>();
+  readonly #board = board();
   #pixels: ImageData | null = null;
 
   put(pool: number, slots: TileSlots, slot: number, pixels: ImageData, x: number, y: number): void {
@@ -45,25 +47,25 @@ export class CanvasPainter implements Painter {
     this.#sheets.clear();
   }
 
-  draw(frame: Frame, tiles: TileStore, target: CanvasRenderingContext2D): void {
-    target.setTransform(1, 0, 0, 1, 0, 0);
+  draw(frame: Frame, tiles: TileStore, screen: Screen): boolean {
+    const target = penOf(this.#board);
+    resize(this.#board, ...frame.room);
     this.#drawDots(frame, target);
-    const { density, view, pictures } = frame;
-    const pool = tiles.poolFor(frame.side * density);
-    // What comes first is in front, and what is marked before all.
-    for (const marked of [false, true]) {
-      for (let i = pictures.rows.length - 1; i >= 0; i--) {
-        if ((pictures.marks[i] as number) > 0 !== marked) continue;
-        const row = pictures.rows[i] as number;
-        const [x, y] = placeOf(frame, row);
-        const across = (x - view.x) * view.scale + view.width / 2;
-        const down = (y - view.y) * view.scale + view.height / 2;
-        const reach = frame.side;
-        if (across < -reach || down < -reach) continue;
-        if (across > view.width + reach || down > view.height + reach) continue;
-        this.#drawPicture(frame, tiles, pool, target, i, across * density, down * density);
+    // What comes first is in front.
+    for (const list of [frame.pictures, frame.front]) {
+      for (let i = list.rows.length - 1; i >= 0; i--) {
+        const row = list.rows[i] as number;
+        const level = list.levels[i] as number;
+        this.#drawPicture(frame, tiles, target, row, level, list.marks[i] as number);
       }
     }
+    // Dots were put, not painted, and what is shown is opaque.
+    target.globalCompositeOperation = "destination-over";
+    target.fillStyle = css(frame.paper);
+    target.fillRect(0, 0, ...frame.room);
+    target.globalCompositeOperation = "source-over";
+    screen.show(this.#board);
+    return true;
   }
 
   close(): void {
@@ -71,8 +73,8 @@ export class CanvasPainter implements Painter {
     this.#pixels = null;
   }
 
-  #drawDots(frame: Frame, target: CanvasRenderingContext2D): void {
-    const { width, height } = target.canvas;
+  #drawDots(frame: Frame, target: Pen): void {
+    const [width, height] = frame.room;
     if (this.#pixels?.width !== width || this.#pixels.height !== height) {
       this.#pixels = new ImageData(width, height);
     }
@@ -117,18 +119,22 @@ export class CanvasPainter implements Painter {
   #drawPicture(
     frame: Frame,
     tiles: TileStore,
-    pool: number,
-    target: CanvasRenderingContext2D,
-    i: number,
-    x: number,
-    y: number,
+    target: Pen,
+    row: number,
+    first: number,
+    marks: number,
   ): void {
-    const { pictures, borders, inks, density, dot, level } = frame;
-    const row = pictures.rows[i] as number;
-    const marks = pictures.marks[i] as number;
-    const found = tiles.find(row, pool);
-    const growth = grown(pictures.levels[i] as number, level);
+    const { borders, inks, density, dot, level, view } = frame;
+    const [px, py] = placeOf(frame, row);
+    const across = (px - view.x) * view.scale + view.width / 2;
+    const down = (py - view.y) * view.scale + view.height / 2;
+    const reach = frame.side;
+    if (across < -reach || down < -reach) return;
+    if (across > view.width + reach || down > view.height + reach) return;
+    const found = tiles.find(row, tiles.poolFor(frame.side * density));
+    const growth = grown(first, level);
     if (!found || growth <= 0) return;
+    const [x, y] = [across * density, down * density];
     const slots = tiles.pools[found.pool] as TileSlots;
     const corner = slots.corner(found.slot);
     const sheet = this.#sheets.get(found.pool * MOST_PAGES + corner.page);
@@ -156,6 +162,14 @@ export class CanvasPainter implements Painter {
     target.drawImage(sheet, corner.x, corner.y, slots.tile, slots.tile, left, top, width, height);
     target.globalAlpha = 1;
   }
+}
+
+type Pen = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
+function penOf(board: Board): Pen {
+  const pen = board.getContext("2d") as Pen | null;
+  if (!pen) throw new Error("this browser gave no canvas to draw on");
+  return pen;
 }
 
 function placeOf({ from, index, moved }: Frame, row: number): [number, number] {

@@ -17,6 +17,8 @@ export class Cover {
     bottom: number,
     /** side of a picture, in the same unit */
     side: number,
+    /** cells of a thing that must be open for it to show */
+    readonly least = 1,
   ) {
     this.#cell = Math.max(side / FINE, (right - left) / 2000, (bottom - top) / 2000, 1e-9);
     this.#columns = Math.max(1, Math.ceil((right - left) / this.#cell));
@@ -43,9 +45,12 @@ export class Cover {
   #open(x0: number, y0: number, x1: number, y1: number): boolean {
     const right = Math.min(this.#columns - 1, Math.ceil(x1) - 1);
     const bottom = Math.min(this.#rows - 1, Math.ceil(y1) - 1);
+    let open = 0;
     for (let row = Math.max(0, Math.floor(y0)); row <= bottom; row++) {
       for (let column = Math.max(0, Math.floor(x0)); column <= right; column++) {
-        if (this.#covered[row * this.#columns + column] === 0) return true;
+        if (this.#covered[row * this.#columns + column] !== 0) continue;
+        open += 1;
+        if (open >= this.least) return true;
       }
     }
     return false;

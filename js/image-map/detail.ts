@@ -13,12 +13,15 @@ export const STACKED = FINEST + 1;
 /** The level of what is not drawn at all. */
 export const HIDDEN = 255;
 
-/** A cell is this much wider than the picture in it. */
-const SPACING = 1.12;
+/** Of two pictures that show, one is at least this part of a cell to the side of the other, or below it. */
+const CLEAR = 0.9;
+/** Up to this level, and no more rows than these: so far one is near enough to see few at a time. */
+const SPACED = 9;
+const MOST_SPACED = 120_000;
 /** Beyond the zoom at which pictures have room, they grow with this power of it. */
 const GROWTH = 0.6;
-/** Part of an octave of zoom over which a picture grows out of its dot. */
-export const GROWING = 0.35;
+/** Half octaves of zoom over which a picture grows out of its dot. */
+export const GROWING = 0.4;
 
 /** Chance that is the same everywhere: smaller comes first (Wellons' lowbias32). */
 export function priority(row: number): number {
@@ -142,6 +145,92 @@ function spread(bits: number): number {
   return (x | (x << 1)) & 0x55555555;
 }
 
+/** Where places change many times a second: as `firstLevels`, in halves of an octave. */
+export function quickLevels(first: Uint8Array): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(first, (level) => (level === HIDDEN ? HIDDEN : 2 * level));
+}
+
+/**
+ * From which level on each row shows as a picture so that none lies upon another, in halves of an octave:
+ * at each, of the rows that are first in cells of half the size, those that have room. What shows goes on
+ * showing, so those of the levels before come first.
+ */
+export function spacedLevels(
+  places: Uint16Array,
+  first: Uint8Array,
+  order: Uint32Array,
+): Uint8Array<ArrayBuffer> {
+  const joining: number[][] = Array.from({ length: SPACED + 2 }, () => []);
+  for (const row of order) joining[first[row] as number]?.push(row);
+  let last = -2;
+  let sum = 0;
+  for (const { length } of joining) {
+    sum += length;
+    if (sum > MOST_SPACED) break;
+    last += 1;
+  }
+  // What has no room at the last level shows beyond it, as near to others as it may be.
+  const levels = first.map((level) =>
+    level === HIDDEN ? HIDDEN : Math.max(2 * level, 2 * last + 1),
+  );
+  let waiting: number[] = joining[0] as number[];
+  const shown: number[] = [];
+  for (let level = 0; level <= 2 * last; level++) {
+    const octave = Math.ceil(level / 2) + 1;
+    const cells = new Cells(places, FINEST - octave, CLEAR * 2 ** (FINEST - level / 2));
+    for (const row of shown) cells.put(row);
+    if (level % 2 === 1 || level === 0) waiting = waiting.concat(joining[octave] as number[]);
+    waiting = waiting.filter((row) => {
+      if (!cells.clear(row)) return true;
+      cells.put(row);
+      shown.push(row);
+      levels[row] = level;
+      return false;
+    });
+  }
+  return levels;
+}
+
+/** The rows that show at a level, by cells of which none has more than one of them. */
+class Cells {
+  readonly #side: number;
+  readonly #reach: number;
+  /** in each 1 + its row, 0 for none, as memory comes */
+  readonly #cells: Int32Array;
+
+  constructor(
+    readonly places: Uint16Array,
+    readonly shift: number,
+    readonly least: number,
+  ) {
+    this.#side = 2 ** (FINEST - shift);
+    this.#reach = Math.ceil(least / 2 ** shift);
+    this.#cells = new Int32Array(this.#side ** 2);
+  }
+
+  put(row: number): void {
+    const x = (this.places[2 * row] as number) >> this.shift;
+    this.#cells[((this.places[2 * row + 1] as number) >> this.shift) * this.#side + x] = row + 1;
+  }
+
+  /** Whether nothing that shows is too near. */
+  clear(row: number): boolean {
+    const [x, y] = [this.places[2 * row] as number, this.places[2 * row + 1] as number];
+    const [column, line] = [x >> this.shift, y >> this.shift];
+    const [last, reach] = [this.#side - 1, this.#reach];
+    for (let j = Math.max(0, line - reach); j <= Math.min(last, line + reach); j++) {
+      for (let i = Math.max(0, column - reach); i <= Math.min(last, column + reach); i++) {
+        const other = (this.#cells[j * this.#side + i] as number) - 1;
+        if (other < 0) continue;
+        const across = Math.abs((this.places[2 * other] as number) - x);
+        const down = Math.abs((this.places[2 * other + 1] as number) - y);
+        if (across < this.least && down < this.least) return false;
+      }
+    }
+    return true;
+  }
+}
+
 /** What the size of pictures depends on. */
 export interface Crowd {
   count: number;
@@ -166,9 +255,9 @@ function roomyZoom(size: number, spacing: number): number {
   return Math.max(1, size / Math.max(1e-3, spacing));
 }
 
-/** The level of detail, with fractions, where pictures are `side` wide; scale: pixels a unit of place. */
+/** The level of detail, in halves of an octave, with fractions, where pictures are `side` wide; scale: pixels a unit of place. */
 export function levelAt(scale: number, side: number): number {
-  return Math.max(0, Math.log2((2 ** FINEST * scale) / (side * SPACING)));
+  return Math.max(0, 2 * Math.log2((2 ** FINEST * scale) / side));
 }
 
 /** How far a picture has grown out of its dot, 0 to 1. */

@@ -58,10 +58,13 @@ export function gestures(canvas: HTMLCanvasElement, moves: Moves, signal: AbortS
     canvas.style.touchAction = "pan-y";
   });
 
+  /** End what is being drawn; false: nothing was. */
   const giveUp = () => {
-    if (drawing) moves.outline(null);
+    const given = drawing !== null;
+    if (given) moves.outline(null);
     drawing = null;
     clicking = false;
+    return given;
   };
 
   on("pointerdown", (event) => {
@@ -167,7 +170,7 @@ const ARROWS: Record<string, Point> = {
 const STEP = 80;
 
 /** Act on a key; false: it is none of the stage's. */
-function key(event: KeyboardEvent, moves: Moves, giveUp: () => void): boolean {
+function key(event: KeyboardEvent, moves: Moves, giveUp: () => boolean): boolean {
   if (event.ctrlKey || event.metaKey) return false;
   const arrow = ARROWS[event.key];
   if (arrow && event.altKey) moves.walk(arrow);
@@ -180,8 +183,9 @@ function key(event: KeyboardEvent, moves: Moves, giveUp: () => void): boolean {
   else if (event.key === "p") moves.walk(-1);
   else if (event.key === "Enter") moves.enter(event.shiftKey);
   else if (event.key === "Escape") {
-    giveUp();
     moves.escape();
+    // Where nothing was being drawn, it is for the view to end the tool or the selection.
+    return giveUp();
   } else return false;
   return true;
 }

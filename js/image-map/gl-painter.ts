@@ -1,24 +1,42 @@
 /** Draws the map with WebGL2: one call for each page of tiles that is in view. */
 
 import { acquire, compiled, makeRoom, type Program, release, type SharedGl } from "./gl.ts";
-import { DOT, DOT_FRAGMENT, DOT_VERTEX, OUTSIDE, PICTURE, pictureProgram } from "./gl-programs.ts";
-import type { Frame, Painter, Rgb } from "./painter.ts";
+import { BARE, INSTANCE, instancesOf, MOST_PAGES, type Runs, wordsOf } from "./gl-instances.ts";
+import {
+  DOT,
+  DOT_VERTEX,
+  type DotShape,
+  dotFragment,
+  OUTSIDE,
+  PICTURE,
+  pictureProgram,
+} from "./gl-programs.ts";
+import { changed, type Frame, type Painter, type PictureList, type Rgb } from "./painter.ts";
+import type { Screen } from "./screen.ts";
 import { PAGE, type TileSlots } from "./tile-slots.ts";
 import type { TileStore } from "./tile-store.ts";
 import { inView, widened } from "./viewpoint.ts";
 
-/** Bytes of a picture's instance. */
-const INSTANCE = 32;
-/** Pages of a pool, at most: a picture's bucket is `pool * MOST_PAGES + page`. */
-const MOST_PAGES = 32;
-/** The bucket of pictures that have not come. */
-const BARE = 3 * MOST_PAGES;
-/** A slot that says there is no tile. */
-const NO_TILE = 65535;
-
 interface Page {
   texture: WebGLTexture;
   height: number;
+}
+
+/** Dots that are drawn at rest at a time, so that a hand never has to wait for all of a million. */
+const SLICE = 150_000;
+/** The stride of an attribute has at most 255 bytes. */
+const MOST_SLICES = 63;
+
+/** A frame that is drawn at rest, without what lies above it. */
+interface Base {
+  /** of its dots, how many slices there are */
+  slices: number;
+  buffer: WebGLFramebuffer;
+  parts: WebGLRenderbuffer[];
+  room: [number, number];
+  made: unknown[];
+  /** and how many were drawn */
+  done: number;
 }
 
 export class GlPainter implements Painter {
@@ -27,8 +45,7 @@ export class GlPainter implements Painter {
   readonly most = 102_400;
   readonly #shared: SharedGl;
   readonly #gl: WebGL2RenderingContext;
-  readonly #dots: Program;
-  /** of pictures, by what they are for, made when needed: software runs every branch there is */
+  /** by what they are for, made when needed: software runs every branch there is */
   readonly #programs = new Map<string, Program>();
   /** device pixels of a picture up to which it is a point */
   readonly #mostPoint: number;
@@ -38,11 +55,9 @@ export class GlPainter implements Painter {
   readonly #made = new Map<string, unknown[]>();
   /** what it made was lost with the context */
   #gone = false;
-  /** device pixels of what is drawn */
-  #size: [number, number] = [1, 1];
   readonly #stop = new AbortController();
-  /** pictures by bucket: bucket, first instance, how many */
-  #runs: [number, number, number][] = [];
+  readonly #runs = new Map<string, Runs>();
+  #base: Base | null = null;
 
   /** The painter, or null where there is no WebGL2. */
   static open(lost: () => void, restored: () => void): GlPainter | null {
@@ -59,7 +74,6 @@ export class GlPainter implements Painter {
   private constructor(shared: SharedGl, lost: () => void, restored: () => void) {
     this.#shared = shared;
     this.#gl = shared.gl;
-    this.#dots = compiled(this.#gl, DOT_VERTEX, DOT_FRAGMENT);
     const range = this.#gl.getParameter(this.#gl.ALIASED_POINT_SIZE_RANGE) as Float32Array;
     this.#mostPoint = Math.min(OUTSIDE, range[1] ?? 1) / 2;
     const { signal } = this.#stop;
@@ -99,26 +113,33 @@ export class GlPainter implements Painter {
     );
   }
 
-  draw(frame: Frame, tiles: TileStore, target: CanvasRenderingContext2D): void {
+  draw(frame: Frame, tiles: TileStore, screen: Screen): boolean {
     const gl = this.#gl;
-    const { width, height } = target.canvas;
-    const { canvas } = this.#shared;
-    makeRoom(this.#shared, width, height);
-    this.#size = [width, height];
+    const { room, still } = frame;
+    makeRoom(this.#shared, room);
+    const [width, height] = room;
     gl.viewport(-OUTSIDE, -OUTSIDE, width + 2 * OUTSIDE, height + 2 * OUTSIDE);
-    gl.scissor(0, 0, width, height);
-    gl.enable(gl.SCISSOR_TEST);
-    gl.clearColor(0, 0, 0, 0);
-    gl.clearDepth(1);
-    gl.depthMask(true);
-    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    this.#drawDots(frame);
-    this.#drawPictures(frame, tiles);
-    target.setTransform(1, 0, 0, 1, 0, 0);
-    target.globalCompositeOperation = "copy";
-    target.imageSmoothingEnabled = false;
-    target.drawImage(canvas, 0, canvas.height - height, width, height, 0, 0, width, height);
-    target.globalCompositeOperation = "source-over";
+    let all = true;
+    if (still) {
+      const base = this.#baseOf(room);
+      all = this.#drawBase(base, frame, tiles, still);
+      gl.bindFramebuffer(gl.READ_FRAMEBUFFER, base.buffer);
+      gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
+      const box = [0, 0, ...room] as const;
+      gl.blitFramebuffer(...box, ...box, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    } else {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+      this.#clear(frame);
+      this.#drawDots(frame, frame.stride, 0);
+    }
+    gl.clear(gl.DEPTH_BUFFER_BIT);
+    if (!still || !all) this.#drawPictures("pictures", frame.pictures, frame, tiles);
+    if (frame.front.rows.length) {
+      gl.clear(gl.DEPTH_BUFFER_BIT);
+      this.#drawPictures("front", frame.front, frame, tiles);
+    }
+    screen.show(this.#shared.canvas);
+    return all;
   }
 
   clear(): void {
@@ -130,80 +151,148 @@ export class GlPainter implements Painter {
     this.#stop.abort();
     if (!this.#gone) {
       this.clear();
+      this.#forgetBase();
       for (const buffer of this.#buffers.values()) this.#gl.deleteBuffer(buffer);
-      for (const { program } of [this.#dots, ...this.#programs.values()]) {
+      for (const { program } of this.#programs.values()) {
         this.#gl.deleteProgram(program);
       }
     }
     release(this.#shared);
   }
 
-  #drawDots(frame: Frame): void {
+  /** Draw a slice more of the dots, after the last of them the pictures; true: that is all. */
+  #drawBase(base: Base, frame: Frame, tiles: TileStore, made: unknown[]): boolean {
     const gl = this.#gl;
-    const { index, moved, from, density } = frame;
-    this.#fill("to", [index], () => gathered(index.places, index.rows));
-    this.#fill("inks", [index, frame.inks], () => gatheredInks(frame.inks, index.rows));
-    if (moved < 1) this.#fill("from", [index, from], () => gathered(from, index.rows));
-    const came = moved < 1 ? "from" : "to";
-    const { at } = this.#begin(this.#dots, frame);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, base.buffer);
+    if (changed(base.made, made)) {
+      base.made = made;
+      base.done = 0;
+      base.slices = Math.min(MOST_SLICES, Math.ceil(frame.index.rows.length / SLICE) || 1);
+      this.#clear(frame);
+    }
+    if (base.done < base.slices) {
+      this.#drawDots(frame, base.slices, base.done);
+      base.done += 1;
+      if (base.done === base.slices) {
+        this.#drawPictures("pictures", frame.pictures, frame, tiles);
+      }
+    }
+    return base.done === base.slices;
+  }
+
+  #clear({ paper }: Frame): void {
+    const gl = this.#gl;
+    gl.clearColor(...shares(paper), 1);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+  }
+
+  /** What frames at rest of this size are kept in. */
+  #baseOf(room: [number, number]): Base {
+    const gl = this.#gl;
+    if (this.#base && !changed(this.#base.room, room)) return this.#base;
+    this.#forgetBase();
+    const buffer = gl.createFramebuffer();
+    gl.bindFramebuffer(gl.FRAMEBUFFER, buffer);
+    const parts = (
+      [
+        [gl.RGBA8, gl.COLOR_ATTACHMENT0],
+        [gl.DEPTH_COMPONENT24, gl.DEPTH_ATTACHMENT],
+      ] as const
+    ).map(([format, place]) => {
+      const part = gl.createRenderbuffer();
+      gl.bindRenderbuffer(gl.RENDERBUFFER, part);
+      gl.renderbufferStorage(gl.RENDERBUFFER, format, ...room);
+      gl.framebufferRenderbuffer(gl.FRAMEBUFFER, place, gl.RENDERBUFFER, part);
+      return part;
+    });
+    this.#base = { buffer, parts, room, made: [], slices: 1, done: 0 };
+    return this.#base;
+  }
+
+  #forgetBase(): void {
+    if (!this.#base) return;
+    this.#gl.deleteFramebuffer(this.#base.buffer);
+    for (const part of this.#base.parts) this.#gl.deleteRenderbuffer(part);
+    this.#base = null;
+  }
+
+  /** Every `stride`-th dot, and those selected again, larger and with a frame. */
+  #drawDots(frame: Frame, stride: number, offset: number): void {
+    const gl = this.#gl;
+    const { index, view, dot, density, selected, square } = frame;
     gl.disable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.uniform1f(at("size"), Math.min(OUTSIDE, frame.dot * density));
-    gl.uniform1f(at("ring"), 0);
-    gl.uniform1i(at("square"), Number(frame.square));
-    const reach = frame.dot / frame.view.scale;
-    const { stride } = frame;
-    const runs =
-      moved < 1
-        ? ([[0, index.rows.length]] as [number, number][])
-        : index.runs(widened(inView(frame.view), reach));
-    this.#point(DOT.from, came, 2, gl.UNSIGNED_SHORT, false, 4 * stride, 0);
-    this.#point(DOT.to, "to", 2, gl.UNSIGNED_SHORT, false, 4 * stride, 0);
-    this.#point(DOT.ink, "inks", 4, gl.UNSIGNED_BYTE, true, 4 * stride, 0);
-    for (const [start, end] of runs) {
-      const first = Math.ceil(start / stride);
-      const count = Math.ceil(end / stride) - first;
+    const size = Math.min(OUTSIDE, dot * density);
+    // Of a dot of two pixels nobody sees its shape.
+    this.#setDots(frame, square || size < 3 ? "square" : "round", size, index.rows, stride, offset);
+    const all: [number, number][] = [[0, index.rows.length]];
+    const seen = widened(inView(view), dot / view.scale);
+    for (const [start, end] of frame.moved < 1 ? all : index.runs(seen)) {
+      const first = Math.ceil((start - offset) / stride);
+      const count = Math.ceil((end - offset) / stride) - first;
       if (count > 0) gl.drawArrays(gl.POINTS, first, count);
     }
-    this.#drawSelected(frame);
-  }
-
-  /** Selected dots again, larger and with a frame. */
-  #drawSelected(frame: Frame): void {
-    const { selected, index, from, moved, inks } = frame;
-    const gl = this.#gl;
-    if (!selected.length || frame.square) return;
-    const rows = new Uint32Array(selected.buffer, selected.byteOffset, selected.length);
-    this.#fill("selected to", [selected, index], () => gathered(index.places, rows));
-    this.#fill("selected inks", [selected, inks], () => gatheredInks(inks, rows));
-    if (moved < 1) this.#fill("selected from", [selected, from], () => gathered(from, rows));
-    const came = moved < 1 ? "selected from" : "selected to";
-    const { at } = this.#dots;
-    gl.uniform1f(at("size"), (frame.dot + 4) * frame.density);
-    gl.uniform1f(at("ring"), 1.5 * frame.density);
-    this.#point(DOT.from, came, 2, gl.UNSIGNED_SHORT, false, 4, 0);
-    this.#point(DOT.to, "selected to", 2, gl.UNSIGNED_SHORT, false, 4, 0);
-    this.#point(DOT.ink, "selected inks", 4, gl.UNSIGNED_BYTE, true, 4, 0);
+    if (!selected.length || square) return;
+    this.#setDots(frame, "ringed", (dot + 4) * density, selected, 1, 0);
     gl.drawArrays(gl.POINTS, 0, selected.length);
   }
 
-  #drawPictures(frame: Frame, tiles: TileStore): void {
+  /** Make ready to draw these rows as dots. */
+  #setDots(
+    frame: Frame,
+    shape: DotShape,
+    size: number,
+    rows: Uint32Array | Int32Array,
+    stride: number,
+    offset: number,
+  ): void {
     const gl = this.#gl;
-    const { pictures, inks, borders, from, index, density } = frame;
-    if (!pictures.rows.length) return;
+    const { index, inks, from, density } = frame;
+    const name = shape === "ringed" ? "selected" : "all";
+    const { at } = this.#begin(
+      this.#program(shape, () => [DOT_VERTEX, dotFragment(shape)]),
+      frame,
+    );
+    gl.uniform1f(at("size"), size);
+    gl.uniform1f(at("ring"), 1.5 * density);
+    // What does not move comes from where it is.
+    const origin = frame.moved < 1 ? from : index.places;
+    for (const [place, source, count, type] of [
+      [DOT.from, origin, 2, gl.UNSIGNED_SHORT],
+      [DOT.to, index.places, 2, gl.UNSIGNED_SHORT],
+      [DOT.ink, inks, 4, gl.UNSIGNED_BYTE],
+    ] as const) {
+      const buffer = `${name} ${source === index.places ? DOT.to : place}`;
+      this.#fill(buffer, [rows, source], () => gathered(source, rows));
+      this.#point(place, buffer, count, type, place === DOT.ink, 4 * stride, 4 * offset);
+    }
+  }
+
+  #drawPictures(name: string, list: PictureList, frame: Frame, tiles: TileStore): void {
+    const gl = this.#gl;
+    const { inks, borders, from, index, density } = frame;
+    if (!list.rows.length) return;
     const pool = tiles.poolFor(frame.side * density);
-    const sources = [pictures, inks, borders, from, index, tiles.version, pool];
-    this.#fill("pictures", sources, () => this.#instances(frame, tiles, pool));
+    const sources = [list, inks, borders, from, index, tiles.version, pool];
+    this.#fill(name, sources, () => {
+      const [runs, instances] = instancesOf(list, frame, tiles, pool);
+      this.#runs.set(name, runs);
+      return instances;
+    });
     const points = frame.side * density <= this.#mostPoint;
     gl.disable(gl.BLEND);
     gl.enable(gl.DEPTH_TEST);
     gl.depthFunc(gl.LEQUAL);
     gl.activeTexture(gl.TEXTURE0);
-    for (const [bucket, start, count] of this.#runs) {
+    for (const [bucket, start, count] of this.#runs.get(name) ?? []) {
       const slots = tiles.pools[Math.floor(bucket / MOST_PAGES)] ?? (tiles.pools[0] as TileSlots);
-      const fine = slots.tile <= 1.3 * frame.side * density;
-      const { at } = this.#begin(this.#program(points, fine), frame);
+      const linear = slots.tile <= 1.3 * frame.side * density ? "linear" : "four";
+      const sampling = frame.resting || !points ? linear : "nearest";
+      const program = this.#program(`${points} ${sampling}`, () =>
+        pictureProgram(points, sampling),
+      );
+      const { at } = this.#begin(program, frame);
       gl.uniform1f(at("side"), frame.side * density);
       gl.uniform1f(at("dot_"), frame.dot * density);
       gl.uniform1f(at("level"), Math.min(255, frame.level));
@@ -216,24 +305,23 @@ export class GlPainter implements Painter {
       gl.uniform1f(at("tile"), slots.tile);
       gl.uniform1f(at("columns"), slots.columns);
       gl.uniform2f(at("pageSides"), PAGE, page.height);
-      this.#pointPictures(INSTANCE * start, points ? 0 : 1);
+      this.#pointPictures(name, INSTANCE * start, points ? 0 : 1);
       if (points) gl.drawArrays(gl.POINTS, 0, count);
       else gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
     }
     for (const place of Object.values(PICTURE)) gl.vertexAttribDivisor(place, 0);
   }
 
-  #program(points: boolean, fine: boolean): Program {
-    const key = `${points} ${fine}`;
+  #program(key: string, sources: () => [string, string]): Program {
     let program = this.#programs.get(key);
     if (!program) {
-      program = compiled(this.#gl, ...pictureProgram(points, fine));
+      program = compiled(this.#gl, ...sources());
       this.#programs.set(key, program);
     }
     return program;
   }
 
-  #pointPictures(offset: number, divisor: number): void {
+  #pointPictures(name: string, offset: number, divisor: number): void {
     const gl = this.#gl;
     const { UNSIGNED_SHORT, UNSIGNED_BYTE, FLOAT } = gl;
     const layout: [number, number, number, boolean, number][] = [
@@ -248,52 +336,9 @@ export class GlPainter implements Painter {
       [PICTURE.born, 1, FLOAT, false, 28],
     ];
     for (const [place, size, type, normalised, within] of layout) {
-      this.#point(place, "pictures", size, type, normalised, INSTANCE, offset + within);
+      this.#point(place, name, size, type, normalised, INSTANCE, offset + within);
       gl.vertexAttribDivisor(place, divisor);
     }
-  }
-
-  /** The instances of all pictures that there are, those of a page together. */
-  #instances(frame: Frame, tiles: TileStore, pool: number): ArrayBufferView {
-    const { rows, levels, marks } = frame.pictures;
-    const buckets = new Uint8Array(rows.length).fill(255);
-    const slots = new Int32Array(rows.length);
-    const starts = new Uint32Array(BARE + 2);
-    for (let i = 0; i < rows.length; i++) {
-      const found = tiles.find(rows[i] as number, pool);
-      if (!found && !frame.square) continue;
-      const perPage = (tiles.pools[found?.pool ?? 0] as TileSlots).perPage;
-      const bucket = found ? found.pool * MOST_PAGES + Math.floor(found.slot / perPage) : BARE;
-      buckets[i] = bucket;
-      slots[i] = found ? found.slot : -1;
-      starts[bucket + 1] = (starts[bucket + 1] as number) + 1;
-    }
-    this.#runs = [];
-    for (let bucket = 0; bucket <= BARE; bucket++) {
-      const start = starts[bucket] as number;
-      const count = starts[bucket + 1] as number;
-      starts[bucket + 1] = start + count;
-      if (count) this.#runs.push([bucket, start, count]);
-    }
-    const total = starts[BARE + 1] as number;
-    const data = new ArrayBuffer(INSTANCE * total);
-    const write = instanceWriter(data, frame);
-    for (let i = 0; i < rows.length; i++) {
-      const bucket = buckets[i] as number;
-      if (bucket === 255) continue;
-      const n = starts[bucket] as number;
-      starts[bucket] = n + 1;
-      const from = tiles.pools[Math.floor(bucket / MOST_PAGES)];
-      write(
-        n,
-        rows[i] as number,
-        levels[i] as number,
-        marks[i] as number,
-        from,
-        slots[i] as number,
-      );
-    }
-    return new Uint8Array(data);
   }
 
   #begin(program: Program, frame: Frame): Program {
@@ -303,7 +348,7 @@ export class GlPainter implements Painter {
     gl.useProgram(program.program);
     gl.uniform1f(at("moved"), frame.moved);
     gl.uniform2f(at("middle"), view.x, view.y);
-    gl.uniform2f(at("room"), ...this.#size);
+    gl.uniform2f(at("room"), ...frame.room);
     gl.uniform1f(at("scale"), view.scale * density);
     gl.uniform3fv(at("paper"), shares(frame.paper));
     gl.uniform3fv(at("accent"), shares(frame.accent));
@@ -365,60 +410,10 @@ export class GlPainter implements Painter {
   }
 }
 
-/** Writes instances as `PICTURE` describes them. */
-function instanceWriter(data: ArrayBuffer, frame: Frame) {
-  const shorts = new Uint16Array(data);
-  const bytes = new Uint8Array(data);
-  const words = new Uint32Array(data);
-  const floats = new Float32Array(data);
-  const { from, index, ranks, inks, borders } = frame;
-  const to = index.places;
-  const inkWords = wordsOf(inks);
-  const borderWords = borders && wordsOf(borders);
-  return (
-    n: number,
-    row: number,
-    level: number,
-    marks: number,
-    slots: TileSlots | undefined,
-    slot: number,
-  ): void => {
-    const short = n * (INSTANCE / 2);
-    const word = n * (INSTANCE / 4);
-    shorts[short] = from[2 * row] as number;
-    shorts[short + 1] = from[2 * row + 1] as number;
-    shorts[short + 2] = to[2 * row] as number;
-    shorts[short + 3] = to[2 * row + 1] as number;
-    words[word + 2] = inkWords[row] as number;
-    words[word + 3] = borderWords ? (borderWords[row] as number) : 0;
-    shorts[short + 8] = slots && slot >= 0 ? slot % slots.perPage : NO_TILE;
-    bytes[n * INSTANCE + 18] = level;
-    bytes[n * INSTANCE + 19] = marks;
-    floats[word + 5] = slots && slot >= 0 ? (slots.aspect[slot] as number) : 1;
-    floats[word + 6] = (ranks[row] as number) / ranks.length;
-    floats[word + 7] = slots && slot >= 0 ? Math.max(-1e9, slots.born[slot] as number) : -1e9;
-  };
-}
-
-/** Places of rows, in their order. */
-function gathered(places: Uint16Array, rows: Uint32Array): Uint32Array {
-  return gatheredWords(wordsOf(places), rows);
-}
-
-function gatheredInks(inks: Uint8Array, rows: Uint32Array): Uint32Array {
-  return gatheredWords(wordsOf(inks), rows);
-}
-
-function gatheredWords(words: Uint32Array, rows: Uint32Array): Uint32Array {
-  const result = new Uint32Array(rows.length);
-  for (let i = 0; i < rows.length; i++) result[i] = words[rows[i] as number] as number;
-  return result;
-}
-
-/** Four bytes of each row as one number; copied only where they are not aligned. */
-function wordsOf(array: Uint8Array | Uint16Array): Uint32Array {
-  const aligned = array.byteOffset % 4 === 0 ? array : array.slice();
-  return new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2);
+/** The four bytes of each of these rows, in their order. */
+function gathered(array: Uint8Array | Uint16Array, rows: Uint32Array | Int32Array): Uint32Array {
+  const words = wordsOf(array);
+  return Uint32Array.from(rows, (row) => words[row] as number);
 }
 
 function shares([red, green, blue]: Rgb): Rgb {

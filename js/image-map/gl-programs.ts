@@ -50,26 +50,32 @@ void main() {
   gl_PointSize = size;
 }`;
 
-/** ring: width in pixels of a frame in the accent; 0 for none. */
-export const DOT_FRAGMENT = `#version 300 es
+/** What each pixel of a dot costs is most of what dots cost, so there are three ways to draw them. */
+export type DotShape = "round" | "square" | "ringed";
+
+/** ring: width in pixels of a frame in the accent, with one in the paper's colour within. */
+export function dotFragment(shape: DotShape): string {
+  const away = "size * length(gl_PointCoord - 0.5)";
+  const main = {
+    square: "result = vec4(colour.rgb * colour.a, colour.a);",
+    round: `float alpha = colour.a * clamp(0.5 * size + 0.5 - ${away}, 0.0, 1.0);
+  result = vec4(colour.rgb * alpha, alpha);`,
+    ringed: `float in_ = 0.5 * size - ${away};
+  vec4 tint = in_ < ring ? vec4(accent, 1.0) : in_ < 2.0 * ring ? vec4(paper, 1.0) : colour;
+  result = vec4(tint.rgb, 1.0) * tint.a * clamp(in_ + 0.5, 0.0, 1.0);`,
+  };
+  return `#version 300 es
 precision highp float;
 flat in vec4 colour;
 uniform float size;
 uniform float ring;
 uniform vec3 paper;
 uniform vec3 accent;
-uniform bool square;
 out vec4 result;
 void main() {
-  vec2 away = abs(gl_PointCoord - 0.5) * size;
-  float far = square || size < 3.0 ? max(away.x, away.y) : length(away);
-  float edge = 0.5 * size;
-  float cover = square || size < 3.0 ? 1.0 : clamp(edge - far + 0.5, 0.0, 1.0);
-  vec4 tint = colour;
-  if (ring > 0.0 && far > edge - 2.0 * ring) tint = vec4(far > edge - ring ? accent : paper, 1.0);
-  float alpha = tint.a * cover;
-  result = vec4(tint.rgb * alpha, alpha);
+  ${main[shape]}
 }`;
+}
 
 /**
  * A picture is a point where it is small, which is many times quicker to draw in software, else an
@@ -131,19 +137,26 @@ void main() {
       : `vec2 sign_ = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
   away = sign_ * (half_ + rim);`
   }
-  float place = slot;
-  corner = place < 65535.0
-    ? vec2(mod(place, columns), floor((place + 0.5) / columns)) * tile
-    : vec2(-1.0);
+  corner = vec2(mod(slot, columns), floor((slot + 0.5) / columns)) * tile;
   texels = vec2(tile) / sides;
   tint = ink;
-  up = clamp((now - born) / ${RISE}.0, 0.0, 1.0);
+  up = slot < 65535.0 ? clamp((now - born) / ${RISE}.0, 0.0, 1.0) : 0.0;
   float z = chosen ? 0.0 : marks != 0 ? 0.02 + 0.18 * depth : 0.2 + 0.8 * depth;
   gl_Position = vec4(clip(at + away), z * 1.98 - 0.99, 1.0);
 }`;
 
+/** How a pixel gets its colour: from the nearest texel, from those around it, or from four such. */
+export type Sampling = "nearest" | "linear" | "four";
+
 /** Never beyond the middle of the outermost texels: what lies beside belongs to another image. */
-const pictureFragment = (point: boolean, fine: boolean) => `#version 300 es
+const SAMPLES: Record<Sampling, string> = {
+  nearest: "texelFetch(page, ivec2(corner + clamp(at, 0.0, tile - 0.01)), 0).rgb",
+  linear: "texel(at)",
+  four: `0.25 * (texel(at - off) + texel(at + off)
+    + texel(at + vec2(off.x, -off.y)) + texel(at + vec2(-off.x, off.y)))`,
+};
+
+const pictureFragment = (point: boolean, sampling: Sampling) => `#version 300 es
 precision highp float;
 ${point ? "flat in float span;" : "in vec2 away;"}
 flat in vec2 half_;
@@ -157,7 +170,6 @@ flat in float mark;
 uniform sampler2D page;
 uniform float tile;
 uniform vec2 pageSides;
-uniform float density;
 uniform vec3 paper;
 uniform vec3 dark;
 uniform vec3 accent;
@@ -169,31 +181,18 @@ void main() {
   ${point ? "vec2 away = (gl_PointCoord - 0.5) * span;" : ""}
   vec2 out_ = abs(away) - half_;
   float beyond = max(out_.x, out_.y);
-  ${point ? `if (beyond > frame.a + mark) discard;` : ""}
-  vec3 colour;
-  if (beyond > 0.0) {
-    float outer = beyond - frame.a;
-    colour = outer <= 0.0 ? frame.rgb
-      : outer <= 0.34 * mark ? paper
-      : marked > 1.5 ? dark : accent;
-  } else {
-    colour = tint.rgb;
-    if (corner.x >= 0.0) {
-      vec2 at = (away + half_) * texels;
-      vec2 off = 0.25 * texels;
-      vec3 picture = ${
-        fine
-          ? "texel(at)"
-          : `0.25 * (texel(at - off) + texel(at + off)
-        + texel(at + vec2(off.x, -off.y)) + texel(at + vec2(-off.x, off.y)))`
-      };
-      colour = mix(colour, picture, up);
-    }
-  }
-  result = vec4(mix(paper, colour, tint.a), 1.0);
+  ${point ? "if (beyond > frame.a + mark) discard;" : ""}
+  vec2 at = (away + half_) * texels;
+  vec2 off = 0.25 * texels;
+  vec3 picture = mix(tint.rgb, ${SAMPLES[sampling]}, up);
+  float outer = beyond - frame.a;
+  vec3 rim = outer <= 0.0 ? frame.rgb
+    : outer <= 0.34 * mark ? paper
+    : marked > 1.5 ? dark : accent;
+  result = vec4(mix(paper, beyond > 0.0 ? rim : picture, tint.a), 1.0);
 }`;
 
-/** Vertex and fragment shader; fine: a pixel is hardly more than a texel, so that one of them will do. */
-export function pictureProgram(point: boolean, fine: boolean): [string, string] {
-  return [pictureVertex(point), pictureFragment(point, fine)];
+/** Vertex and fragment shader. */
+export function pictureProgram(point: boolean, sampling: Sampling): [string, string] {
+  return [pictureVertex(point), pictureFragment(point, sampling)];
 }

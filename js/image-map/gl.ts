@@ -1,10 +1,12 @@
 /**
  * One WebGL2 context for the page: browsers keep some 16 and drop the oldest, and a notebook holds
- * many widgets. Each view draws into the one and copies what it drew to a canvas of its own.
+ * many widgets. Each view draws into the one and shows what it drew on a canvas of its own.
  */
 
+import { type Board, board, resize } from "./screen.ts";
+
 export interface SharedGl {
-  canvas: HTMLCanvasElement;
+  canvas: Board;
   gl: WebGL2RenderingContext;
   users: number;
 }
@@ -17,15 +19,8 @@ const page = globalThis as unknown as Record<symbol, SharedGl | undefined>;
 export function acquire(): SharedGl | null {
   let shared = page[KEY];
   if (!shared || shared.gl.isContextLost()) {
-    const canvas = document.createElement("canvas");
-    const gl = canvas.getContext("webgl2", {
-      alpha: true,
-      antialias: false,
-      depth: true,
-      powerPreference: "high-performance",
-    });
-    if (!gl) return null;
-    shared = { canvas, gl, users: 0 };
+    shared = opened(board()) ?? opened(document.createElement("canvas")) ?? undefined;
+    if (!shared) return null;
     page[KEY] = shared;
   }
   shared.users += 1;
@@ -39,10 +34,20 @@ export function release(shared: SharedGl): void {
   shared.gl.getExtension("WEBGL_lose_context")?.loseContext();
 }
 
-/** Room on the shared canvas for a picture of this size, at its bottom left; it never shrinks. */
-export function makeRoom({ canvas }: SharedGl, width: number, height: number): void {
-  if (canvas.width < width) canvas.width = width;
-  if (canvas.height < height) canvas.height = height;
+/** A context on a board; null where it gives none, as some browsers do out of sight. */
+function opened(canvas: Board): SharedGl | null {
+  const gl = canvas.getContext("webgl2", {
+    alpha: false,
+    antialias: false,
+    depth: true,
+    powerPreference: "high-performance",
+  }) as WebGL2RenderingContext | null;
+  return gl && { canvas, gl, users: 0 };
+}
+
+/** Make the shared canvas as large as the picture that comes. */
+export function makeRoom({ canvas }: SharedGl, [width, height]: [number, number]): void {
+  resize(canvas, width, height);
 }
 
 export interface Program {

@@ -32,13 +32,19 @@ export interface HeaderActions extends Pick<Hands, "get" | "set"> {
 export function trustFigures(trust: TrustState): string {
   const { trustworthiness, continuity, preserved, neighbours } = trust;
   const figures: string[] = [];
-  if (trustworthiness !== null) figures.push(`trustworthiness ${trustworthiness.toFixed(2)}`);
-  if (continuity !== null) figures.push(`continuity ${continuity.toFixed(2)}`);
+  if (trustworthiness !== null) figures.push(`trustworthiness ${hundredths(trustworthiness)}`);
+  if (continuity !== null) figures.push(`continuity ${hundredths(continuity)}`);
   if (preserved !== null) {
-    figures.push(`${Math.round(100 * preserved)} % of ${counted(neighbours, "neighbour")} kept`);
+    const percent = Math.round(100 * Number(hundredths(preserved)));
+    figures.push(`${percent} % of ${counted(neighbours, "neighbour")} kept`);
   }
   const text = figures.join(" · ");
   return text ? (text[0] as string).toUpperCase() + text.slice(1) : "How far to trust it";
+}
+
+/** Two decimals; 1.00 is for what is perfect. */
+function hundredths(value: number): string {
+  return (value < 1 ? Math.min(value, 0.99) : value).toFixed(2);
 }
 
 export class Header {
@@ -49,6 +55,7 @@ export class Header {
   readonly #bar = element("progress", { "aria-label": "Map being computed" });
   readonly #step = element("span", {});
   readonly #stop: HTMLButtonElement;
+  readonly #screen: HTMLButtonElement;
   readonly #progress: HTMLElement;
   readonly #figures: HTMLButtonElement;
   readonly #explained = element("div", { class: "explained", hidden: "" });
@@ -60,6 +67,12 @@ export class Header {
   constructor(actions: HeaderActions) {
     this.#actions = actions;
     this.#stop = button("Stop", "", () => this.#act());
+    this.#screen = button(
+      "Full screen",
+      "Fill the screen with the map, and back",
+      actions.fullScreen,
+      "button full-screen",
+    );
     this.#figures = element("button", {
       type: "button",
       class: "figures",
@@ -83,12 +96,7 @@ export class Header {
         element(
           "div",
           { class: "control corner" },
-          button(
-            "Full screen",
-            "Fill the screen with the map, and back",
-            actions.fullScreen,
-            "button full-screen",
-          ),
+          this.#screen,
           button("?", "Keys", actions.help),
         ),
       ),
@@ -108,6 +116,10 @@ export class Header {
       element("strong", {}, count > 0 ? counted(count, "image") : "Image map"),
       ...(method ? [` ${method}`] : []),
     ]);
+    const full = (this.node.getRootNode() as ShadowRoot).fullscreenElement !== null;
+    const label = full ? "Leave full screen" : "Full screen";
+    if (this.#screen.textContent !== label)
+      this.#screen.textContent = this.#screen.ariaLabel = label;
     this.#showProgress(progress, count > 0);
     this.#showTrust();
     this.#showNotes();

@@ -63,13 +63,7 @@ function neighbourTitle(about: About, links: Links, i: number): string {
     nearer === 0
       ? "the nearest on the map, too"
       : `${counted(nearer, "image")} lie nearer on the map`;
-  return `${ordinal(i + 1)} in feature space: ${about.title(row)}; ${on}`;
-}
-
-function ordinal(n: number): string {
-  if (n === 1) return "Nearest";
-  const ending = n % 100 > 10 && n % 100 < 14 ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th");
-  return `${n}${ending} nearest`;
+  return `Neighbour ${i + 1} in feature space: ${about.title(row)}; ${on}`;
 }
 
 export class HoverCard {

@@ -6,13 +6,14 @@ import { type Key, keysTable, listenToKeys } from "../shared/keys.ts";
 import { listen, openView, type View } from "../shared/view.ts";
 import { type Channel, Requests, sayLink, unpack } from "../shared/wire.ts";
 import { About } from "./about.ts";
+import { className } from "./facts.ts";
 import { type Hands, Kept, type Model } from "./hands.ts";
 import { Header } from "./header.ts";
 import { HoverCard } from "./image-cards.ts";
 import { isPacked, MapData, packRows } from "./map-data.ts";
 import panels from "./panels.css";
 import { Progress } from "./progress.ts";
-import type { Scene, Viewpoint } from "./scene.ts";
+import type { Scene, StageHands, Viewpoint } from "./scene.ts";
 import { SceneMaker } from "./scene-maker.ts";
 import { Search } from "./search.ts";
 import { toggled, union } from "./selection.ts";
@@ -23,7 +24,7 @@ import type { LayoutName, State, TilesState, Tool } from "./state.ts";
 import css from "./style.css";
 import { Thumbs } from "./thumbs.ts";
 import { LAYOUTS, SIZES, Toolbar } from "./toolbar.ts";
-import { Waits } from "./waits.ts";
+import { Line, Waits } from "./waits.ts";
 
 /** Milliseconds that the map stands still for before Python hears where. */
 const SETTLED_MS = 250;
@@ -32,6 +33,7 @@ const NOBODY = new Int32Array();
 class ImageMapView {
   readonly #view: View;
   readonly #model: Model;
+  readonly #line: Line;
   readonly #requests: Requests;
   readonly #hands: Hands;
   readonly #data: MapData;
@@ -52,6 +54,8 @@ class ImageMapView {
   #tool: Tool = "pan";
   /** at: where the pointer met it; null for a row that is pointed at in a list */
   #hover: { row: number; at: { x: number; y: number } | null } = { row: -1, at: null };
+  /** the picture of one's own whose neighbours show, -1 for none */
+  #own = -1;
   #shown: Scene | null = null;
   #pictures: unknown = null;
   readonly #known = new Kept<void>();
@@ -65,7 +69,8 @@ class ImageMapView {
     this.#view = openView(host, "image-map", panels + css, () => this.#draw());
     const view = this.#view;
     const { signal } = view;
-    this.#requests = new Requests(model as unknown as Channel, signal);
+    this.#line = new Line(model as unknown as Channel, signal, () => view.redraw());
+    this.#requests = new Requests(this.#line, signal);
     sayLink(model as never);
     this.#hands = {
       get: (name) => this.#model.get(name),
@@ -76,15 +81,10 @@ class ImageMapView {
     };
     const hands = this.#hands;
     this.#data = new MapData(hands.get);
-    this.#stage = new Stage(view, this.#requests, {
-      hover: (row, x, y) => this.#hovered(row, { x, y }),
-      choose: (row, add) => this.#choose(row, add),
-      select: (rows, add) => this.#select(add ? union(this.#data.selected, rows) : rows),
-      moved: (viewpoint) => this.#moved(viewpoint),
-      failed: hands.failed,
-      announce: hands.announce,
-    });
-    this.#thumbs = new Thumbs(this.#stage);
+    this.#stage = new Stage(view, this.#requests, this.#stageHands());
+    this.#thumbs = new Thumbs(this.#stage, (row) =>
+      this.#line.silence ? className(this.#data.facts, row) : "",
+    );
     this.#about = new About(this.#data, this.#requests, hands);
     this.#progress = new Progress(host, signal, this.#requests, {
       ...hands,
@@ -134,12 +134,26 @@ class ImageMapView {
     this.#view.redraw();
   }
 
+  #stageHands(): StageHands {
+    return {
+      ...this.#hands,
+      hover: (row, x, y) => this.#hovered(row, { x, y }),
+      choose: (row, add) => this.#choose(row, add),
+      select: (rows, add) => this.#select(add ? union(this.#data.selected, rows) : rows),
+      moved: (viewpoint) => this.#moved(viewpoint),
+    };
+  }
+
   #sideActions(): SideActions {
     const stage = this.#stage;
     return {
       ...this.#hands,
       choose: (row) => this.#choose(row, false),
-      point: (row) => this.#hovered(row, null),
+      point: (row) => {
+        this.#pointOwn(-1);
+        this.#hovered(row, null);
+      },
+      pointOwn: (own) => this.#pointOwn(own),
       flyTo: (rows) => stage.flyTo(rows),
       visit: (x, y) => stage.look({ x, y, zoom: Math.max(4, stage.viewpoint.zoom) }),
       select: (rows) => this.#select(rows),
@@ -188,7 +202,9 @@ class ImageMapView {
     const found = this.#search.show(data.facts);
     this.#view.body.style.setProperty("--asked", `${get("height")}px`);
     this.#showMap(found);
-    this.#header.say(this.#waits.text(performance.now()));
+    const { silence } = this.#line;
+    const blank = silence !== "" && (this.#thumbs.blank || this.#stage.tell().missing > 0);
+    this.#header.say(this.#waits.text(performance.now(), silence, blank));
     this.#waits.again(this.#hands.redraw);
     this.#thumbs.paint();
   }
@@ -199,7 +215,9 @@ class ImageMapView {
     const pictures = get("missing") === "";
     const chosen = data.rowOf(get("image"));
     const row = this.#hover.row >= 0 ? this.#hover.row : chosen;
-    const places = this.#scenes.places;
+    const { places, layout } = this.#scenes;
+    const { silence } = this.#line;
+    const own = this.#side.own(pictures);
     const { moving } = this.#progress;
     if (row >= 0 && row < data.count && !moving) this.#about.want(row);
     const links = row >= 0 && places ? this.#about.links(row, places) : null;
@@ -208,8 +226,8 @@ class ImageMapView {
       tool: this.#tool,
       found,
       chosen,
-      links,
-      own: this.#side.own(pictures),
+      links: (layout === "map" && this.#side.ownLinks(this.#own)) || links,
+      own,
     });
     if (scene) {
       // Drawing all of a large map takes long.
@@ -220,7 +238,9 @@ class ImageMapView {
     const { row: hovered, at } = this.#hover;
     this.#hoverCard.show(hovered, at, links, pictures, (one) => this.#stage.screen(one));
     const near = chosen >= 0 && places ? this.#about.links(chosen, places) : null;
-    this.#side.show(chosen, near, pictures, this.#scenes.dark);
+    const seams = get("seams") ? data.seams(layout) : null;
+    const { dark } = this.#scenes;
+    this.#side.show(chosen, near, { pictures, dark, seams, silence });
   }
 
   /** Where Python, or a linked view, wants the map to be. */
@@ -235,6 +255,7 @@ class ImageMapView {
     const image = get("image");
     if (image === this.#image) return;
     this.#image = image;
+    this.#hovered(-1, null);
     if (chosen >= 0 && this.#stage.screen(chosen) === null) this.#stage.flyTo([chosen]);
   }
 
@@ -258,14 +279,22 @@ class ImageMapView {
     this.#stage.takeTiles(pictures as TilesState, unpack(pictures.arrays, pictures.buffers));
   }
 
+  #pointOwn(own: number): void {
+    if (own === this.#own) return;
+    this.#own = own;
+    this.#view.redraw();
+  }
+
   #hovered(row: number, at: { x: number; y: number } | null): void {
     // The card stays where it opened for as long as the pointer is on the same image.
     if (row === this.#hover.row && (at === null) === (this.#hover.at === null)) return;
+    if (row >= 0) this.#own = -1;
     this.#hover = { row, at: row < 0 ? null : at };
     this.#view.redraw();
   }
 
   #choose(row: number, add: boolean): void {
+    this.#own = -1;
     if (add && row >= 0) {
       this.#select(toggled(this.#data.selected, row));
       return;
@@ -311,6 +340,7 @@ class ImageMapView {
       },
       this.#hands.failed,
     );
+    this.#hands.failed(this.#line.silence);
   }
 
   /** Take back the last thing that stands in the way. */

@@ -1,12 +1,15 @@
 /** What colours mean; what is unchecked, or outside the range, leaves the map. */
 
 import { button, element, rebuild, svg } from "../shared/controls.ts";
-import { counted, type Hands } from "./hands.ts";
-import { type InkLayer, NONE } from "./map-data.ts";
+import { type InkLayer, NONE } from "./facts.ts";
+import { bringForward, counted, type Hands } from "./hands.ts";
+import type { Seams } from "./map-data.ts";
 import { categoryColour, css, gradient, kept, valueColours } from "./palette.ts";
+import { classesFound } from "./search.ts";
+import type { InkState } from "./state.ts";
 
-/** Categories that are listed; of more, the first by their order, and those that a search finds. */
-const LISTED = 200;
+/** Categories that are listed at most, and from how many on the largest come first and can be sought. */
+const [LISTED, MANY] = [200, 20];
 const BINS = 48;
 
 export interface LegendActions extends Pick<Hands, "get" | "set" | "redraw"> {
@@ -14,14 +17,33 @@ export interface LegendActions extends Pick<Hands, "get" | "set" | "redraw"> {
   emphasise(category: number | null): void;
 }
 
+type Category = InkState["categories"][number];
+
+/** Categories in the order of a list: of many the largest first, and of those that were sought. */
+export function listed(categories: Category[], sought: string): Category[] {
+  if (categories.length <= MANY) return categories;
+  const names = categories.map(({ name }) => name);
+  const found = sought.trim()
+    ? classesFound(names, sought).map((i) => categories[i] as Category)
+    : [...categories];
+  return found.sort((a, b) => b.count - a.count);
+}
+
 export class Legend {
   readonly node = element("section", { class: "section", "aria-label": "Legend and filter" });
   readonly #list = element("div", { class: "categories" });
+  readonly #seek = element("input", {
+    type: "search",
+    class: "seek",
+    placeholder: "Find in this list",
+    "aria-label": "Find in the legend",
+  });
   readonly #title = element("h3");
   readonly #all = button("All", "Show all", () => this.#actions.set({ hidden: [], range: [] }));
   readonly #none = button("None", "Show none, then check some", () => this.#hideAll());
   readonly #note = element("p", { class: "soft" });
   readonly #border = element("p", { class: "border-legend" });
+  readonly #seams = element("p", { class: "seams-legend soft" });
   readonly #low = element("input", { type: "range", "aria-label": "Lowest that is shown" });
   readonly #high = element("input", { type: "range", "aria-label": "Highest that is shown" });
   readonly #ramp = element("div", { class: "ramp", "aria-hidden": "true" });
@@ -49,24 +71,31 @@ export class Legend {
         this.#title,
         element("div", { class: "control" }, this.#all, this.#none),
       ),
+      this.#seek,
       this.#list,
       this.#values,
       this.#note,
       this.#border,
+      this.#seams,
     );
+    this.#seek.addEventListener("input", actions.redraw, { signal });
     this.#list.addEventListener("pointerleave", () => actions.emphasise(null), { signal });
     this.#list.addEventListener("focusout", () => actions.emphasise(null), { signal });
   }
 
-  show(layer: InkLayer | null, border: InkLayer | null, dark: boolean): void {
+  /** `seams`: those that are drawn. */
+  show(layer: InkLayer | null, border: InkLayer | null, seams: Seams | null, dark: boolean): void {
     const kind = layer?.state.kind ?? "none";
-    this.node.hidden = kind === "none" && (border?.state.kind ?? "none") === "none";
+    this.node.hidden = kind === "none" && (border?.state.kind ?? "none") === "none" && !seams;
     this.#title.textContent = kind === "none" ? "" : `Colour: ${layer?.state.label ?? ""}`;
     this.#list.hidden = kind !== "category";
     this.#values.hidden = kind !== "value";
+    this.#seek.hidden = kind !== "category" || (layer?.state.categories.length ?? 0) <= MANY;
     this.#all.hidden = kind === "none";
     this.#none.hidden = kind !== "category";
     if (layer !== this.#layer) this.#rebuilt += 1;
+    // Other colours: what they mean comes into view.
+    if (this.#layer && layer?.state.name !== this.#layer.state.name) bringForward(this.node);
     this.#layer = layer;
     if (layer && kind === "category") this.#showCategories(layer);
     if (layer && kind === "value") this.#showValues(layer, dark);
@@ -74,6 +103,9 @@ export class Legend {
     if (this.#note.textContent !== words) this.#note.textContent = words;
     this.#note.hidden = words === "";
     this.#showBorder(border, dark);
+    this.#seams.hidden = !seams;
+    const told = seams ? seamWords(seams) : "";
+    if (this.#seams.textContent !== told) this.#seams.textContent = told;
   }
 
   #said(layer: InkLayer | null): string {
@@ -101,9 +133,12 @@ export class Legend {
   }
 
   #showCategories({ state: { categories } }: InkLayer): void {
-    rebuild(this.#list, String(this.#rebuilt), () => {
+    const sought = this.#seek.value;
+    rebuild(this.#list, `${this.#rebuilt} ${sought}`, () => {
       this.#checks.clear();
-      return categories.slice(0, LISTED).map((category) => this.#line(category));
+      return listed(categories, sought)
+        .slice(0, LISTED)
+        .map((category) => this.#line(category));
     });
     const hidden = new Set(this.#actions.get("hidden"));
     for (const [number, check] of this.#checks) check.checked = !hidden.has(number);
@@ -114,8 +149,7 @@ export class Legend {
     check.addEventListener("change", () => this.#toggle(number, check.checked));
     this.#checks.set(number, check);
     const swatch = element("span", { class: "swatch" });
-    swatch.style.background =
-      number < 0 || number === NONE ? "var(--ink-soft)" : css(categoryColour(number));
+    swatch.style.background = swatchColour(number);
     const only = button("only", `Show only ${name}`, () => this.#only(number), "only");
     const line = element(
       "div",
@@ -209,10 +243,21 @@ export class Legend {
   }
 }
 
+function seamWords({ strength, meaning }: Seams): string {
+  const count = counted(strength.length, "line");
+  return (
+    `Seams: ${count} between neighbours here that are unlike for the network, ` +
+    `the bolder, the more; weaker ones are left out. Strength ${meaning}.`
+  );
+}
+
+function swatchColour(number: number): string {
+  return number < 0 || number === NONE ? "var(--ink-soft)" : css(categoryColour(number));
+}
+
 function borderSwatch(number: number): HTMLElement {
   const swatch = element("span", { class: "swatch frame" });
-  swatch.style.borderColor =
-    number < 0 || number === NONE ? "var(--ink-soft)" : css(categoryColour(number));
+  swatch.style.borderColor = swatchColour(number);
   return swatch;
 }
 

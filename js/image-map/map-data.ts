@@ -1,29 +1,22 @@
 /** What the traits hold, unpacked, and once only for as long as they stay as they are. */
 
 import { type TypedArray, unpack } from "../shared/wire.ts";
+import { type Facts, type InkLayer, layerFromFacts } from "./facts.ts";
 import { type Hands, Kept } from "./hands.ts";
-import type { InkState, LayoutName, Packed, PointsState, SeamState } from "./state.ts";
 
-/** "None" in arrays of uint16. */
-export const NONE = 65535;
+import type { FoundState, InkState, LayoutName, Packed, PointsState, SeamState } from "./state.ts";
+
+interface Found {
+  rows: Int32Array;
+  note: string;
+}
 
 type Arrays = Record<string, TypedArray>;
 
-/** A way to colour or to border images. */
-export interface InkLayer {
-  state: InkState;
-  values: Uint16Array;
-}
-
-export interface Facts {
-  label: Uint16Array | null;
-  predicted: Uint16Array | null;
-  confidence: Uint8Array | null;
-  /** rows, `near` of each image, nearest first */
-  neighbours: Int32Array | null;
-  near: number;
-  classes: string[];
-  outputs: string[];
+export interface Seams {
+  pairs: Int32Array;
+  strength: Uint8Array;
+  meaning: string;
 }
 
 const NO_FACTS: Facts = {
@@ -48,10 +41,10 @@ export class MapData {
   #points: unknown = null;
   readonly #facts = new Kept<Facts>();
   readonly #selected = new Kept<Int32Array>();
-  readonly #found = new Kept<Int32Array>();
+  readonly #found = new Kept<Found>();
   readonly #colour = new Kept<InkLayer | null>();
   readonly #border = new Kept<InkLayer | null>();
-  readonly #seams = new Kept<{ pairs: Int32Array; strength: Uint8Array } | null>();
+  readonly #seams = new Kept<Seams | null>();
 
   readonly #get: Hands["get"];
 
@@ -120,28 +113,45 @@ export class MapData {
     return this.#selected.of([state], () => rowsIn(state));
   }
 
-  /** Rows that Python found for what is searched. */
-  get found(): Int32Array {
-    const state = this.#get("found");
-    return this.#found.of([state], () => rowsIn(state));
+  /** What Python found for what is searched. */
+  get found(): Found {
+    const [state, search] = [this.#get("found"), this.#get("search")];
+    return this.#found.of([state, search], () => {
+      const { search: sought = search, note = "" } = state as Partial<FoundState>;
+      return sought === search ? { rows: rowsIn(state), note } : { rows: NO_ROWS, note: "" };
+    });
   }
 
   get colour(): InkLayer | null {
-    const state = this.#get("colour_layer");
-    return this.#colour.of([state], () => inkLayer(state));
+    return this.#inked("colour", this.#colour);
   }
 
+  /** Of borders that have a layer of their own. */
   get border(): InkLayer | null {
-    const state = this.#get("border_layer");
-    return this.#border.of([state], () => inkLayer(state));
+    if (this.#get("border") === "") return null;
+    return this.#inked("border", this.#border);
   }
 
-  seams(layout: LayoutName): { pairs: Int32Array; strength: Uint8Array } | null {
+  /** What is chosen; as long as only Python could tell, what it sent last. */
+  #inked(which: "colour" | "border", kept: Kept<InkLayer | null>): InkLayer | null {
+    const get = this.#get;
+    const [name, state, layers] = [get(which), get(`${which}_layer`), get("layers")];
+    const { facts, count } = this;
+    return kept.of([name, state, layers, facts, count], () => {
+      const sent = inkLayer(state);
+      if (sent?.state.name === name) return sent;
+      const entry = layers.find((layer) => layer.name === name);
+      return (entry && layerFromFacts(entry, facts, count)) ?? sent;
+    });
+  }
+
+  seams(layout: LayoutName): Seams | null {
     const state = this.#get("seam_lines");
     return this.#seams.of([state, layout], () => {
       if (!isPacked(state) || (state as SeamState).layout !== layout) return null;
       const { pairs, strength } = arraysOf(state);
-      return { pairs: pairs as Int32Array, strength: strength as Uint8Array };
+      const { meaning } = state as SeamState;
+      return { pairs: pairs as Int32Array, strength: strength as Uint8Array, meaning };
     });
   }
 }

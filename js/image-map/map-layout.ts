@@ -1,6 +1,6 @@
 /** Where rows are and come from, and what follows from it: order, levels, the index. */
 
-import { firstLevels, HIDDEN, priorityOrder } from "./detail.ts";
+import { firstLevels, HIDDEN, priorityOrder, quickLevels, spacedLevels } from "./detail.ts";
 import { PlaceIndex } from "./place-index.ts";
 import type { Scene } from "./scene.ts";
 import { type Extent, eased, extentOf } from "./viewpoint.ts";
@@ -15,12 +15,13 @@ export class MapLayout {
   extent: Extent = extentOf(this.places);
   index = new PlaceIndex(this.places, new Uint8Array(), this.order);
   #inks: Uint8Array = new Uint8Array();
+  #live = false;
   #start = Number.NEGATIVE_INFINITY;
   #length = 1;
 
   /** Take over what a scene says; "moved" where rows go elsewhere, "anew" where they are others. */
   take(scene: Scene, now: number, milliseconds: number): "same" | "moved" | "anew" {
-    const { count, places, inks } = scene;
+    const { count, places, inks, live } = scene;
     const anew = count !== this.ranks.length;
     const moved = places !== this.places;
     if (anew) {
@@ -38,9 +39,13 @@ export class MapLayout {
       this.places = places;
       this.extent = extentOf(places);
     }
-    if (anew || moved || (inks !== this.#inks && this.#othersHidden(inks))) {
-      this.index = new PlaceIndex(places, firstLevels(places, this.ranks, inks), this.order);
+    const ended = this.#live && !live;
+    if (anew || moved || ended || (inks !== this.#inks && this.#othersHidden(inks))) {
+      const first = firstLevels(places, this.ranks, inks);
+      const levels = live ? quickLevels(first) : spacedLevels(places, first, this.order);
+      this.index = new PlaceIndex(places, levels, this.order);
     }
+    this.#live = live;
     this.#inks = inks;
     return anew ? "anew" : moved ? "moved" : "same";
   }

@@ -1,4 +1,4 @@
-/** What lies over the map: seams, lines to neighbours, names, pictures of one's own, a lasso. */
+/** What lies over the map: seams, lines to neighbours, pictures of one's own, a lasso. */
 
 import { type Rgb, sidesOf } from "./painter.ts";
 import type { Point } from "./picking.ts";
@@ -25,18 +25,11 @@ export interface OverlayFrame {
 /** A neighbour that the map took further away than this counts as torn from it: its line is dashed. */
 const TORN = 0.5;
 
-/** What belongs to the map as it is. */
-export function drawUpon(context: CanvasRenderingContext2D, frame: OverlayFrame): void {
+export function drawOverlay(context: CanvasRenderingContext2D, frame: OverlayFrame): void {
   context.lineCap = context.lineJoin = "round";
   drawSeams(context, frame);
-  drawNames(context, frame);
-  drawOwn(context, frame);
-}
-
-/** What changes as the pointer moves. */
-export function drawOver(context: CanvasRenderingContext2D, frame: OverlayFrame): void {
-  context.lineCap = context.lineJoin = "round";
   drawLinks(context, frame);
+  drawOwn(context, frame);
   drawHovered(context, frame);
   drawOutline(context, frame);
 }
@@ -68,7 +61,9 @@ function drawSeams(context: CanvasRenderingContext2D, frame: OverlayFrame): void
 function drawLinks(context: CanvasRenderingContext2D, frame: OverlayFrame): void {
   const { links } = frame.scene;
   if (!links) return;
-  const from = screenOf(frame, links.row);
+  const from = links.from
+    ? toScreen(frame.view, links.from.x, links.from.y)
+    : screenOf(frame, links.row);
   // The nearest comes last, above the others.
   for (let i = links.neighbours.length - 1; i >= 0; i--) {
     const torn = links.torn[i] ?? 0;
@@ -88,29 +83,6 @@ function drawLinks(context: CanvasRenderingContext2D, frame: OverlayFrame): void
     context.setLineDash([]);
     const [across, down] = frame.sidesOf(links.neighbours[i] as number);
     frameRound(context, frame, to, across + 2, down + 2, far ? frame.warn : frame.accent);
-  }
-}
-
-function drawNames(context: CanvasRenderingContext2D, frame: OverlayFrame): void {
-  const taken: [number, number, number, number][] = [];
-  context.font = "600 13px system-ui, sans-serif";
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  for (const { text, x, y, ink } of frame.scene.names) {
-    const at = toScreen(frame.view, x, y);
-    const half = context.measureText(text).width / 2 + 3;
-    const box: [number, number, number, number] = [at.x - half, at.y - 9, at.x + half, at.y + 9];
-    if (box[2] < 0 || box[3] < 0 || box[0] > frame.view.width || box[1] > frame.view.height)
-      continue;
-    // A name that would cover another one waits until there is room.
-    if (taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]))
-      continue;
-    taken.push(box);
-    context.lineWidth = 4;
-    context.strokeStyle = css(frame.paper, 0.9);
-    context.strokeText(text, at.x, at.y);
-    context.fillStyle = ink || css(frame.ink);
-    context.fillText(text, at.x, at.y);
   }
 }
 

@@ -1,11 +1,12 @@
 /** Pictures of one's own: dropped, pasted or opened, placed on the map by Python. */
 
-import { PictureFiles } from "../picture-inputs/picture-files.ts";
+import type { FileActions, PictureFiles } from "../picture-inputs/picture-files.ts";
 import { canvasOf } from "../shared/canvas.ts";
 import { button, element, rebuild } from "../shared/controls.ts";
-import type { View } from "../shared/view.ts";
 import { type Requests, unpack } from "../shared/wire.ts";
-import { bringForward, type Hands } from "./hands.ts";
+import { type Links, linksOn } from "./about.ts";
+import { bringForward, type Hands, Kept } from "./hands.ts";
+import { fate } from "./image-cards.ts";
 import { isPacked } from "./map-data.ts";
 import type { Scene } from "./scene.ts";
 import type { OwnState } from "./state.ts";
@@ -27,14 +28,17 @@ interface Placed {
 
 export interface OwnActions extends Hands {
   choose(row: number): void;
+  /** show on the map the neighbours of the own picture of this number */
+  pointOwn(own: number): void;
   /** move so that this place, and these rows, are in view */
   visit(x: number, y: number, rows: Int32Array): void;
 }
 
 export class OwnPictures {
   readonly node: HTMLElement;
-  readonly #files: PictureFiles;
-  readonly #sources: HTMLElement;
+  readonly fileActions: FileActions;
+  /** where pictures may come from; empty until Python gave it */
+  readonly #sources = element("div", { class: "control" });
   readonly #reason = element("p", { class: "soft" });
   readonly #status = element("p", { class: "soft", role: "status" });
   readonly #list = element("div", { class: "own-list" });
@@ -42,6 +46,7 @@ export class OwnPictures {
   #state: unknown = null;
   #placed: Placed[] = [];
   #changed = 0;
+  readonly #links = new Kept<Links[]>();
   /** a picture came that is not yet in view among the panels */
   #fresh = false;
 
@@ -49,7 +54,7 @@ export class OwnPictures {
   readonly #thumbs: Thumbs;
   readonly #actions: OwnActions;
 
-  constructor(view: View, requests: Requests, thumbs: Thumbs, actions: OwnActions) {
+  constructor(requests: Requests, thumbs: Thumbs, actions: OwnActions) {
     this.#requests = requests;
     this.#thumbs = thumbs;
     this.#actions = actions;
@@ -58,19 +63,12 @@ export class OwnPictures {
       this.#status.hidden = text === "";
     };
     say("");
-    this.#files = new PictureFiles(view, requests, {
+    this.fileActions = {
       began: () => actions.failed(""),
       status: say,
-      problem: (text) => actions.failed(text),
-    });
+      problem: actions.failed,
+    };
     this.#drop = button("Take away", "Take your pictures off the map", () => this.#takeAway());
-    this.#sources = element(
-      "div",
-      { class: "control" },
-      this.#files.button,
-      this.#files.picker,
-      this.#drop,
-    );
     this.node = element(
       "section",
       { class: "section own", "aria-label": "Your own pictures" },
@@ -87,19 +85,37 @@ export class OwnPictures {
     return this.#placed;
   }
 
-  show(pictures: boolean): void {
+  /** Neighbours on the layout "map", of each. */
+  links(map: Uint16Array): Links[] {
+    return this.#links.of([this.#changed, map], () =>
+      this.#placed.map(({ x, y, neighbours }) => linksOn(map, neighbours, -1, { x, y })),
+    );
+  }
+
+  takeFiles({ button, picker }: PictureFiles): void {
+    this.#sources.append(button, picker, this.#drop);
+  }
+
+  /** `map`: places on the layout of this name. */
+  show(map: Uint16Array | undefined, pictures: boolean): void {
     this.#take();
     const { get } = this.#actions;
     const none = get("no_placing");
-    const text = none
-      ? `None can be placed: ${none}.`
-      : "Drop, paste or open one: the network sees it, and the map stays as it is.";
+    const there = this.#placed.length > 0;
+    const elsewhere = there && get("arrangement") !== "map";
+    const text = elsewhere
+      ? "It stands on the layout Map, not on this one."
+      : none
+        ? `None can be placed: ${none}.`
+        : "Drop, paste or open one: the network sees it, and the map stays as it is.";
     if (this.#reason.textContent !== text) this.#reason.textContent = text;
+    this.#reason.hidden = there && !elsewhere;
     this.#sources.hidden = none !== "";
-    this.#drop.hidden = this.#placed.length === 0;
-    this.#reason.hidden = this.#placed.length > 0;
-    rebuild(this.#list, `${this.#changed} ${pictures}`, () =>
-      this.#placed.map((placed) => this.#card(placed, pictures)),
+    this.#drop.hidden = !there;
+    this.node.hidden = !there && !none && this.#sources.childElementCount === 0;
+    const links = map ? this.links(map) : [];
+    rebuild(this.#list, `${this.#changed} ${pictures} ${links.map(fate)}`, () =>
+      this.#placed.map((placed, i) => this.#card(placed, i, links[i], pictures)),
     );
     if (this.#fresh) bringForward(this.node);
     this.#fresh = false;
@@ -140,11 +156,12 @@ export class OwnPictures {
   }
 
   #arrived({ x, y, neighbours, title, lines }: Placed): void {
-    const { get, set, announce, visit } = this.#actions;
+    const { get, set, announce, visit, pointOwn } = this.#actions;
     this.#fresh = true;
     if (get("arrangement") !== "map") set({ arrangement: "map" });
     announce([`${title} is on the map`, ...lines].join(". "));
     visit(x, y, neighbours.subarray(0, 5));
+    pointOwn(this.#placed.length - 1);
   }
 
   #decode(sheet: Uint8Array<ArrayBuffer>, tile: number, columns: number): void {
@@ -167,18 +184,20 @@ export class OwnPictures {
     );
   }
 
-  #card(placed: Placed, pictures: boolean): HTMLElement {
+  #card(placed: Placed, own: number, links: Links | undefined, pictures: boolean): HTMLElement {
     const { title, lines, picture, aspect, neighbours, x, y } = placed;
     const shown = element("canvas", { class: "thumb", "aria-hidden": "true" });
     shown.width = shown.height = 2 * SIDE;
     shown.style.width = shown.style.height = `${SIDE}px`;
     if (picture) paintWhole(shown, aspect, picture, 0, 0, picture.width, picture.height);
-    const go = button("Go there", `Move the map to ${title}`, () =>
-      this.#actions.visit(x, y, neighbours.subarray(0, 5)),
-    );
+    const { get, set, visit } = this.#actions;
+    const go = button("Go there", `Move the map to ${title}`, () => {
+      if (get("arrangement") !== "map") set({ arrangement: "map" });
+      visit(x, y, neighbours.subarray(0, 5));
+    });
     return element(
       "div",
-      { class: "own-card" },
+      { class: "own-card", "data-own": String(own) },
       element(
         "div",
         { class: "chosen-image" },
@@ -191,6 +210,7 @@ export class OwnPictures {
           go,
         ),
       ),
+      ...(links ? [element("p", { class: "soft" }, fate(links))] : []),
       ...(pictures ? [this.#nearest(neighbours)] : []),
     );
   }

@@ -2,6 +2,7 @@
 
 import type { PlaceIndex } from "./place-index.ts";
 import type { Inks } from "./scene.ts";
+import type { Screen } from "./screen.ts";
 import type { TileSlots } from "./tile-slots.ts";
 import type { TileStore } from "./tile-store.ts";
 import type { Projection } from "./viewpoint.ts";
@@ -26,11 +27,15 @@ export interface Frame {
   view: Projection;
   /** device pixels a CSS pixel */
   density: number;
+  /** width and height in device pixels */
+  room: [number, number];
   /** places that rows come from, and how far they have come, 0 to 1 */
   from: Uint16Array;
   moved: number;
   /** nothing moves: pictures may lie on whole pixels */
   resting: boolean;
+  /** all that the frame is made of but `front`; null while anything in it moves */
+  still: unknown[] | null;
   index: PlaceIndex;
   /** of each row, its place in the order of priority */
   ranks: Uint32Array;
@@ -39,6 +44,8 @@ export interface Frame {
   /** selected rows, that are marked where they are dots */
   selected: Int32Array;
   pictures: PictureList;
+  /** above these: few, which come and go as the pointer moves */
+  front: PictureList;
   /** see `detail.ts` */
   level: number;
   /** CSS pixels: of a picture, of a dot */
@@ -75,11 +82,17 @@ export interface Painter {
   put(pool: number, slots: TileSlots, slot: number, pixels: ImageData, x: number, y: number): void;
   /** Forget all tiles. */
   clear(): void;
-  draw(frame: Frame, tiles: TileStore, target: CanvasRenderingContext2D): void;
+  /** False: there is more of it to draw, at a further call. */
+  draw(frame: Frame, tiles: TileStore, screen: Screen): boolean;
   close(): void;
 }
 
 /** Sides of an image of this aspect whose longer one is given. */
 export function sidesOf(aspect: number, side: number): [number, number] {
   return [Math.max(1, side * Math.min(1, aspect)), Math.max(1, side * Math.min(1, 1 / aspect))];
+}
+
+/** Whether something is not what it was. */
+export function changed(before: unknown[], now: unknown[]): boolean {
+  return before.length !== now.length || now.some((part, i) => part !== before[i]);
 }

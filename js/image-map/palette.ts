@@ -1,8 +1,7 @@
 /** Colours of images on the map: of categories and of values. */
 
 import { colormapBytes, oklch } from "../shared/colormaps.ts";
-import type { InkLayer } from "./map-data.ts";
-import { NONE } from "./map-data.ts";
+import { type InkLayer, NONE } from "./facts.ts";
 import type { Inks } from "./scene.ts";
 
 type Colour = [number, number, number];
@@ -100,9 +99,10 @@ export function inks(
   const of = table(colours, layer, paper);
   const opacity = new Uint8Array(NONE + 1).fill(255);
   if (layer?.state.kind === "category") {
-    if (emphasis !== null) {
+    // One that is filtered away has nothing that others could stand back for.
+    if (emphasis !== null && !hidden.includes(emphasis)) {
       opacity.fill(FAINT);
-      opacity[emphasis] = 255;
+      opacity[emphasis < 0 ? NONE : emphasis] = 255;
     }
     for (const number of hidden) opacity[number < 0 ? NONE : number] = 0;
   } else if (layer?.state.kind === "value" && range.length === 2) {

@@ -16,17 +16,35 @@ export const NO_PICTURES: PictureList = {
   marks: new Uint8Array(),
 };
 
-/** What is marked, by row. */
-export function marksOf({ selected, chosen, links }: Scene): Map<number, number> {
+/** Marks of selected rows. */
+export function selectedMarks({ selected }: Scene): Map<number, number> {
+  return new Map(Array.from(selected, (row) => [row, SELECTED]));
+}
+
+/** What lies above all, by row: what is chosen, and what is joined by lines. */
+export function frontMarks({ chosen, links }: Scene): Map<number, number> {
   const marks = new Map<number, number>();
   const add = (row: number, mark: number) => marks.set(row, (marks.get(row) ?? 0) | mark);
-  for (const row of selected) add(row, SELECTED);
   if (chosen >= 0) add(chosen, CHOSEN);
   if (links) {
-    add(links.row, LINKED);
     for (const row of links.neighbours) add(row, LINKED);
+    if (links.row >= 0) add(links.row, LINKED);
   }
   return marks;
+}
+
+/** These rows as pictures, as far as they are drawn at all. */
+export function frontList(
+  front: Map<number, number>,
+  marks: Map<number, number>,
+  first: Uint8Array,
+): PictureList {
+  const rows = Uint32Array.from(front.keys()).filter((row) => (first[row] ?? HIDDEN) !== HIDDEN);
+  return {
+    rows,
+    levels: new Uint8Array(rows.length),
+    marks: Uint8Array.from(rows, (row) => (front.get(row) ?? 0) | (marks.get(row) ?? 0)),
+  };
 }
 
 export interface Wanted {
@@ -57,8 +75,8 @@ export function pictureList(wanted: Wanted): PictureList {
   }
   const always = new Set<number>(also);
   let selected = 0;
-  for (const [row, mark] of marks) {
-    if (mark === SELECTED && ++selected > MOST_SELECTED) continue;
+  for (const row of marks.keys()) {
+    if (++selected > MOST_SELECTED) break;
     always.add(row);
   }
   for (const row of always) {
@@ -80,17 +98,18 @@ export function pictureList(wanted: Wanted): PictureList {
 }
 
 /**
- * The pictures of which something shows; `list` has those in front first, all of a side in units of
- * place. What is marked always shows.
+ * The pictures of which something shows, `open` cells of a cover; `list` has those in front first, all of
+ * a side in units of place. What is marked always shows.
  */
 export function uncovered(
   list: PictureList,
   places: Uint16Array,
   box: Extent,
   side: number,
+  open: number,
   aspectOf: (row: number) => number,
 ): PictureList {
-  const cover = new Cover(box.left, box.top, box.right, box.bottom, side);
+  const cover = new Cover(box.left, box.top, box.right, box.bottom, side, open);
   const kept = new Uint32Array(list.rows.length);
   let count = 0;
   for (let i = 0; i < list.rows.length; i++) {

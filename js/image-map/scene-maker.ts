@@ -26,6 +26,7 @@ export class SceneMaker {
   readonly #inks = new Kept<Inks>();
   readonly #borders = new Kept<Inks | null>();
   readonly #names = new Kept<Scene["names"]>();
+  readonly #selected = new Kept<Int32Array>();
   readonly #links = new Kept<Scene["links"]>();
   readonly #scene = new Kept<Scene>();
 
@@ -72,20 +73,21 @@ export class SceneMaker {
     const { layout, places } = this;
     if (!places) return null;
     const count = places.length / 2;
+    const drawn = this.#inkOf(count, found);
     const scene: Scene = {
       count,
       places,
       live: live && layout === "map",
       cell: layout === "grid" ? data.cell : 0,
-      inks: this.#inkOf(count, found),
-      borders: this.#borderOf(count),
+      inks: drawn,
+      borders: this.#borderOf(count, drawn),
       // Until it is known whether there are any.
       pictures: get("missing") ? "dots" : get("thumbnails"),
       size: get("size"),
       tool,
-      selected: data.selected,
-      chosen,
-      links: this.#links.of([links], () => links),
+      selected: this.#selected.of([data.selected, drawn], () => shownOf(data.selected, drawn)),
+      chosen: isShown(chosen, drawn) ? chosen : -1,
+      links: this.#links.of([links, drawn], () => links && linksShown(links, drawn)),
       seams: get("seams") ? data.seams(layout) : null,
       names: this.#namesOf(layout),
       own: layout === "map" ? own : NO_OWN,
@@ -105,9 +107,10 @@ export class SceneMaker {
     );
   }
 
-  #borderOf(count: number): Inks | null {
-    const { border } = this.#data;
+  #borderOf(count: number, drawn: Inks): Inks | null {
+    const { border, colour } = this.#data;
     const { dark } = this;
+    if (this.#get("border") === "") return (colour?.state.kind ?? "none") === "none" ? null : drawn;
     return this.#borders.of([count, border, dark], () => {
       if (!border || border.state.kind === "none") return null;
       const all = { hidden: [], range: [], emphasis: null, meant: null };
@@ -119,23 +122,29 @@ export class SceneMaker {
     const named = this.#get("named") as Partial<NamedState>;
     const shown = this.#get("names") && named.layout === layout;
     const hidden = this.#get("hidden");
-    const { colour, facts } = this.#data;
-    return this.#names.of([named, shown, hidden, colour, facts], () => {
+    const { colour } = this.#data;
+    // On the full screen they are larger, and measured anew.
+    const large = this.#view.root.fullscreenElement !== null;
+    return this.#names.of([named, shown, hidden, colour, large], () => {
       if (!shown || !named.places) return NO_NAMES;
-      const categories = colour?.state.kind === "category" ? colour.state.categories : null;
-      const names = new Map(categories?.map(({ number, name }) => [number, name]));
-      const left = new Set(categories ? hidden : []);
-      return named.places
-        .filter(([number]) => !left.has(number))
-        .sort((a, b) => b[3] - a[3])
-        .map(([number, x, y]) => ({
-          text: shortened(names.get(number) ?? facts.classes[number] ?? String(number)),
-          x,
-          y,
-          ink: categories ? css(categoryColour(number)) : "",
-        }));
+      // Names may be of classes while colours are of something else.
+      const coloured = named.by === colour?.state.name;
+      return namesShown(named as NamedState, coloured ? hidden : []).map(({ number, ...name }) => ({
+        ...name,
+        ink: coloured ? css(categoryColour(number)) : "",
+      }));
     });
   }
+}
+
+/** Names that stand on the map, of the largest categories first. */
+export function namesShown({ places, texts }: NamedState, hidden: number[]) {
+  return places
+    .map(([number, x, y, count], i) => ({ number, x, y, count, text: shortened(texts[i] ?? "") }))
+    .filter(({ number, count }) => count >= LEAST && !hidden.includes(number))
+    .sort((a, b) => b.count - a.count)
+    .slice(0, MOST_NAMES)
+    .map(({ count: _, ...name }) => name);
 }
 
 /** On the map there is little room; the legend has the whole name. */
@@ -143,6 +152,25 @@ function shortened(name: string): string {
   return name.length > 24 ? `${name.slice(0, 22).trimEnd()}…` : name;
 }
 
+function isShown(row: number, inks: Inks): boolean {
+  return inks[4 * row + 3] !== 0;
+}
+
+/** Those that are not filtered away; the same array where all are there. */
+function shownOf(rows: Int32Array, inks: Inks): Int32Array {
+  return rows.every((row) => isShown(row, inks)) ? rows : rows.filter((row) => isShown(row, inks));
+}
+
+/** Lines to what is not filtered away. */
+export function linksShown(links: Links, inks: Inks): Scene["links"] {
+  const { row, neighbours, torn } = links;
+  if (row >= 0 && !isShown(row, inks)) return null;
+  const there = (_: number, i: number) => isShown(neighbours[i] as number, inks);
+  return { ...links, neighbours: neighbours.filter(there), torn: torn.filter(there) };
+}
+
+/** A category is named from so many images on, and so many of the largest are. */
+const [LEAST, MOST_NAMES] = [3, 30];
 const NO_OWN: Scene["own"] = [];
 const NO_NAMES: Scene["names"] = [];
 

@@ -26,7 +26,13 @@ export interface Scene {
   chosen: number;
   /** the row whose neighbours are shown, and these, nearest first; torn is 0 to 1 for how far the map
    * took each away */
-  links: { row: number; neighbours: Int32Array; torn: Float32Array } | null;
+  links: {
+    row: number;
+    neighbours: Int32Array;
+    torn: Float32Array;
+    /** of a picture of one's own, whose row is -1: its place */
+    from?: { x: number; y: number };
+  } | null;
   seams: { pairs: Int32Array; strength: Uint8Array } | null;
   names: { text: string; x: number; y: number; ink: string }[];
   /** pictures of one's own, drawn above all: place, and picture once decoded */

@@ -1,15 +1,15 @@
 /** Images by the name of their class, which needs no kernel, or of their file, which Python knows. */
 
-import { button, element, labelled, rebuild } from "../shared/controls.ts";
+import { button, element, labelled } from "../shared/controls.ts";
+import type { Facts } from "./facts.ts";
 import { counted, type Hands, Kept } from "./hands.ts";
-import type { Facts, MapData } from "./map-data.ts";
+import type { MapData } from "./map-data.ts";
 import { union } from "./selection.ts";
 
 /** Milliseconds after the last letter until it counts. */
 const TYPING_MS = 300;
-const SUGGESTED = 20;
 /** Classes that are named of those found. */
-const NAMED = 5;
+const NAMED = 3;
 
 /** Numbers of the classes whose names hold every word that was typed. */
 export function classesFound(names: string[], typed: string): number[] {
@@ -32,6 +32,28 @@ export function rowsOf(label: Uint16Array | null, classes: number[]): Int32Array
   return Int32Array.from(rows);
 }
 
+/** Images by class, or by what they are taken for where no class is known; names of what was found. */
+export function foundByClass(facts: Facts, typed: string): { rows: Int32Array; names: string[] } {
+  const { of, names } = namesOf(facts);
+  const rows = rowsOf(of, classesFound(names, typed));
+  const there = new Set<number>();
+  for (const row of rows) there.add(of?.[row] as number);
+  return { rows, names: [...there].sort((a, b) => a - b).map((number) => names[number] as string) };
+}
+
+function namesOf({ label, classes, predicted, outputs }: Facts) {
+  return label ? { of: label, names: classes } : { of: predicted, names: outputs };
+}
+
+/** "179 images found (class 7)"; what Python says of files where nothing was found. */
+export function foundWords(count: number, names: string[], guessed: boolean, note: string): string {
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
+  const which = `${guessed ? "taken for" : "class"} ${names.slice(0, NAMED).join(", ")}${more}`;
+  const text = `${counted(count, "image")} found`;
+  if (count === 0) return note ? `${text}. ${note}` : text;
+  return names.length > 0 ? `${text} (${which})` : text;
+}
+
 export interface SearchActions extends Pick<Hands, "get" | "set"> {
   flyTo(rows: Int32Array): void;
   select(rows: Int32Array): void;
@@ -44,10 +66,8 @@ export class Search {
   readonly said = element("div", { class: "found", role: "status", hidden: "" });
   readonly #field = element("input", {
     type: "search",
-    list: "search-names",
     placeholder: "class or file name",
   });
-  readonly #names = element("datalist", { id: "search-names" });
   readonly #sentence = element("span", {});
   readonly #go = button("Go there", "Show all that were found (Enter)", () =>
     this.#actions.flyTo(this.#rows),
@@ -55,7 +75,7 @@ export class Search {
   readonly #select = button("Select", "Select all that were found", () =>
     this.#actions.select(this.#rows),
   );
-  readonly #found = new Kept<{ rows: Int32Array; classes: number[] }>();
+  readonly #found = new Kept<{ rows: Int32Array; names: string[] }>();
   #rows: Int32Array = new Int32Array();
   #typing: ReturnType<typeof setTimeout> | undefined;
 
@@ -66,7 +86,6 @@ export class Search {
     this.#data = data;
     this.#actions = actions;
     this.node = labelled("Search", this.#field);
-    this.node.append(this.#names);
     this.said.append(
       this.#sentence,
       this.#go,
@@ -100,31 +119,17 @@ export class Search {
     if (active !== this.#field && this.#field.value !== search) this.#field.value = search;
     const searching = search.trim() !== "";
     this.said.hidden = !searching;
-    this.#suggest(facts.classes);
     if (!searching) return null;
     const found = this.#data.found;
-    const { rows, classes } = this.#found.of([search, facts, found], () => {
-      const matching = classesFound(facts.classes, search);
-      const here = rowsOf(facts.label, matching);
-      return { rows: found.length > 0 ? union(here, found) : here, classes: matching };
+    const { rows, names } = this.#found.of([search, facts, found], () => {
+      const here = foundByClass(facts, search);
+      return { ...here, rows: union(here.rows, found.rows) };
     });
     this.#rows = rows;
-    const text = this.#words(facts, classes);
+    const text = foundWords(rows.length, names, !facts.label, found.note);
     if (this.#sentence.textContent !== text) this.#sentence.textContent = text;
     this.#go.disabled = this.#select.disabled = rows.length === 0;
     return rows;
-  }
-
-  #words({ classes: names }: Facts, classes: number[]): string {
-    const note = (this.#actions.get("found") as { note?: string }).note ?? "";
-    const named = classes.slice(0, NAMED).map((number) => names[number]);
-    const more = classes.length > NAMED ? ` and ${classes.length - NAMED} more` : "";
-    const of = named.length > 0 ? ` (class ${named.join(", ")}${more})` : "";
-    const count = `${counted(this.#rows.length, "image")} found${of}.`;
-    // What Python says of files matters where it found some, or where there is nothing else.
-    return note && (classes.length === 0 || this.#data.found.length > 0)
-      ? `${count} ${note}`
-      : count;
   }
 
   #typed(wait: number): void {
@@ -141,12 +146,5 @@ export class Search {
   #end(): void {
     this.#field.value = "";
     this.#say();
-  }
-
-  #suggest(names: string[]): void {
-    const found = classesFound(names, this.#field.value).slice(0, SUGGESTED);
-    rebuild(this.#names, JSON.stringify(found), () =>
-      found.map((number) => element("option", { value: names[number] as string })),
-    );
   }
 }

@@ -1,8 +1,8 @@
 /** Sets of rows, ascending, and what is selected, in words and pictures. */
 
 import { button, element, rebuild } from "../shared/controls.ts";
+import { type Facts, NONE } from "./facts.ts";
 import { counted } from "./hands.ts";
-import { type Facts, NONE } from "./map-data.ts";
 import type { Thumbs } from "./thumbs.ts";
 
 /** Rows that are in either. */
@@ -69,7 +69,7 @@ export class SelectionPanel {
     this.#rows = rows;
     rebuild(this.node, `${this.#shown} ${facts.classes.length} ${pictures}`, () => {
       const parts = makeup(rows, facts);
-      const named = parts.slice(0, CLASSES).map(([name, count]) => `${name} ${count}`);
+      const named = parts.slice(0, CLASSES).map(([name, count]) => `${name}: ${count}`);
       const more = parts.length > CLASSES ? ` and ${parts.length - CLASSES} more classes` : "";
       return [
         element(
@@ -83,7 +83,7 @@ export class SelectionPanel {
             button("Clear", "Select none (Esc)", this.#actions.clear),
           ),
         ),
-        element("p", { class: "soft" }, named.join(", ") + more),
+        element("p", { class: "soft" }, named.join(" · ") + more),
         ...(pictures ? [this.#pictures(rows)] : []),
         element("p", { class: "soft" }, "In Python: the numbers are in ", code(".selected")),
       ];

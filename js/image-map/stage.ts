@@ -224,14 +224,14 @@ export class Stage {
     const busy = going || moving || this.#touched;
     this.#touched = false;
     const shows = this.#showing(scene, now, !busy);
-    if (what === "overlay" && !busy && !surface.rising(now)) surface.drawOver(shows);
+    if (what === "overlay" && !busy && !surface.unfinished(now)) surface.drawOver(shows);
     else surface.draw(shows);
     if (busy)
       surface.pace.beat(now, this.#layout.index.rows.length + 16 * surface.pictures.rows.length);
     if (this.minimap.offsetParent)
       this.#map.draw(this.#layout.index, scene.inks, camera.extent, camera.view, surface.theme.ink);
     this.#tellMoved();
-    if (going || moving || surface.rising(now)) this.#schedule("all");
+    if (going || moving || surface.unfinished(now)) this.#schedule("all");
     else if (busy) this.#rest();
   }
 

@@ -141,10 +141,19 @@ export interface OwnState extends Packed {
   said: { title: string; lines: string[] }[];
 }
 
+/** The value of the trait `found`. Array: `rows` int32 (m,). */
+export interface FoundState extends Packed {
+  /** what is to be said of it */
+  note: string;
+  /** what was searched */
+  search?: string;
+}
+
 export interface State {
   /** not "layout": that is a trait of every widget */
   arrangement: LayoutName;
   colour: string;
+  /** "" for the same as `colour` */
   border: string;
   /** categories of `colour` that are filtered away */
   hidden: number[];
@@ -174,8 +183,7 @@ export interface State {
   seam_lines: SeamState | Record<string, never>;
   pictures: TilesState | Record<string, never>;
   own: OwnState | Record<string, never>;
-  /** int32 `rows` of what `search` found, and what is to be said of it */
-  found: (Packed & { note: string }) | Record<string, never>;
+  found: FoundState | Record<string, never>;
   /** what was done to the data, a sentence each */
   notes: string[];
   /** why no pictures can be had; empty where they can */

@@ -9,11 +9,13 @@ import { CanvasPainter } from "./canvas-painter.ts";
 import * as detail from "./detail.ts";
 import { GlPainter } from "./gl-painter.ts";
 import type { MapLayout } from "./map-layout.ts";
-import { drawOver, drawUpon, type OverlayFrame } from "./overlay.ts";
+import { Names } from "./names.ts";
+import { drawOverlay, type OverlayFrame } from "./overlay.ts";
 import { Pace } from "./pace.ts";
 import {
   CHOSEN,
   CHOSEN_SCALE,
+  changed,
   type Frame,
   type Painter,
   type PictureList,
@@ -22,8 +24,16 @@ import {
   sidesOf,
 } from "./painter.ts";
 import { type Shown, showsAt } from "./picking.ts";
-import { marksOf, NO_PICTURES, pictureList, uncovered } from "./pictures.ts";
+import {
+  frontList,
+  frontMarks,
+  NO_PICTURES,
+  pictureList,
+  selectedMarks,
+  uncovered,
+} from "./pictures.ts";
 import type { Scene } from "./scene.ts";
+import { Screen } from "./screen.ts";
 import { type Listener, TileStore } from "./tile-store.ts";
 import { type Extent, fittingScale, inView, widened } from "./viewpoint.ts";
 
@@ -34,6 +44,8 @@ const LEAST_CELL = 4;
 const MANY = 1200;
 /** The most pictures that are drawn while they move from place to place. */
 const MOST_MOVING = 4000;
+/** Cells of a picture, of `FINE` times `FINE`, that must show for it to be drawn while things move. */
+const OPEN_MOVING = 12;
 /** Milliseconds from one list of wanted tiles to the next while things move. */
 const WANTING = 120;
 
@@ -73,25 +85,34 @@ export class Surface {
       "The map. Arrow keys pan, plus and minus zoom, 0 shows all; n and p, or Alt with arrow keys, " +
       "go from image to image, Enter chooses.",
   });
-  /** what changes as the pointer moves; away while there is nothing of it, which saves a layer */
+  /** lines and frames; away while there are none, which saves a layer */
   readonly over = element("canvas", { class: "over-map", "aria-hidden": "true" });
   readonly tiles: TileStore;
   readonly #note = element("p", { class: "stage-note", hidden: "" });
-  readonly nodes = [this.canvas, this.over, this.#note];
+  readonly #names = new Names();
+  readonly nodes = [this.canvas, this.#names.node, this.over, this.#note];
   readonly pace = new Pace();
   painter: Painter;
   frames = 0;
   pictures = NO_PICTURES;
   /** rows that showed as pictures before all moved */
   leaving = new Uint32Array();
+  readonly #screen = new Screen(this.canvas);
   readonly #view: View;
   readonly #failed: (message: string) => void;
   /** a painter whose context was lost; it hears when that comes back */
   #lost: Painter | null = null;
   #rows = 0;
   #theme: Theme | null = null;
+  /** marks of what is selected, and of what lies above all; by row */
   #marks = new Map<number, number>();
+  #front = new Map<number, number>();
+  #foremost = NO_PICTURES;
   #marked: unknown[] = [];
+  /** what was drawn last */
+  #drawn: unknown[] = [];
+  #partial = false;
+  #overlaid: unknown[] = [];
   #listed: { key: unknown[]; box: Extent; list: PictureList } | null = null;
   #uncovered: unknown[] = [];
   #wanted: unknown[] = [];
@@ -129,44 +150,76 @@ export class Surface {
     const { scene, layout, camera, now, resting } = showing;
     const { width, height } = camera.room;
     const density = window.devicePixelRatio || 1;
-    const target = sized(this.canvas, width, height);
+    const room = this.#screen.fit(width, height);
     const scale = this.scale(scene, camera);
+    this.#mark(showing);
     this.#list(showing, scale);
     this.#uncover(showing, scale);
     this.#want(showing, scale);
     const moved = layout.moved(now);
-    const frame: Frame = {
-      view: camera.view,
+    const { index, ranks, from } = layout;
+    const { view } = camera;
+    const { inks, borders, selected } = scene;
+    const { pictures, tiles, theme } = this;
+    const stride = resting ? 1 : this.pace.stride;
+    const stands = resting && moved >= 1 && !this.#rising(now);
+    const made: unknown[] = [
+      index,
+      inks,
+      borders,
+      selected,
+      pictures,
+      tiles.version,
+      ...room,
       density,
-      from: layout.from,
+    ];
+    made.push(...Object.values(view), ...Object.values(scale), String(Object.values(theme)));
+    const frame: Frame = {
+      view,
+      density,
+      room,
+      from,
       moved,
       resting,
-      index: layout.index,
-      ranks: layout.ranks,
-      inks: scene.inks,
-      borders: scene.borders,
-      selected: scene.selected,
-      pictures: this.pictures,
+      still: stands ? made : null,
+      index,
+      ranks,
+      inks,
+      borders,
+      selected,
+      pictures,
+      front: this.#foremost,
       square: scene.cell > 0 && moved >= 1,
-      stride: resting ? 1 : this.pace.stride,
+      stride,
       now,
       ...scale,
-      ...this.theme,
+      ...theme,
     };
-    this.painter.draw(frame, this.tiles, target);
-    target.setTransform(density, 0, 0, density, 0, 0);
-    drawUpon(target, this.#overlay(showing));
+    const drawn = [this.painter, this.#foremost, ...made];
+    if (this.#partial || changed(this.#drawn, drawn)) {
+      this.#partial = !this.painter.draw(frame, tiles, this.#screen);
+    }
+    this.#drawn = stands ? drawn : [];
     this.frames += 1;
+    this.#names.show(scene.names, view);
     this.drawOver(showing);
   }
 
-  /** Only what changes as the pointer moves. */
+  /** What lies over the map. */
   drawOver(showing: Showing): void {
     const { width, height } = showing.camera.room;
-    const { scene, hovered, outline } = showing;
-    const empty = hovered < 0 && !outline && !scene.links;
+    const { scene, layout, camera, hovered, outline, now } = showing;
+    const { seams, links, own } = scene;
+    const moved = layout.moved(now);
+    const view = Object.values(camera.view);
+    const colours = String(Object.values(this.theme));
+    const shown = [seams, links, own, hovered, outline, layout.places, this.tiles.version];
+    const key = [...shown, ...view, window.devicePixelRatio, colours, moved < 1 ? now : 1];
+    if (!changed(this.#overlaid, key)) return;
+    this.#overlaid = key;
+    const empty = hovered < 0 && !outline && !links && !seams && !own.length;
     this.over.style.display = empty ? "none" : "block";
-    if (!empty) drawOver(sized(this.over, width, height), this.#overlay(showing));
+    if (!empty) drawOverlay(sized(this.over, width, height), this.#overlay(showing));
   }
 
   #overlay({ scene, layout, camera, hovered, outline, now }: Showing): OverlayFrame {
@@ -184,8 +237,12 @@ export class Surface {
     };
   }
 
-  /** Whether a picture is still on its way up. */
-  rising(now: number): boolean {
+  /** Whether there is more to draw of what stands: a picture on its way up, or some of very many dots. */
+  unfinished(now: number): boolean {
+    return this.#partial || this.#rising(now);
+  }
+
+  #rising(now: number): boolean {
     return now - this.tiles.latest < RISE + 30;
   }
 
@@ -196,9 +253,9 @@ export class Surface {
     const none = !this.#showsPictures(scene, side);
     return {
       reach: side * CHOSEN_SCALE,
-      depth: (row) => (layout.ranks[row] as number) / layout.ranks.length - this.#front(row),
+      depth: (row) => (layout.ranks[row] as number) / layout.ranks.length - this.#ahead(row),
       picture: (row) => {
-        const marks = this.#marks.get(row) ?? 0;
+        const marks = this.#marksOf(row);
         const first = marks ? 0 : (layout.index.first[row] as number);
         if (none || !showsAt(first, level)) return null;
         const found = this.tiles.find(row, pool);
@@ -264,8 +321,13 @@ export class Surface {
     this.#lost?.close();
   }
 
-  #front(row: number): number {
-    const marks = this.#marks.get(row) ?? 0;
+  #marksOf(row: number): number {
+    return (this.#marks.get(row) ?? 0) | (this.#front.get(row) ?? 0);
+  }
+
+  /** How far a row lies before those that are not marked. */
+  #ahead(row: number): number {
+    const marks = this.#marksOf(row);
     return marks & CHOSEN ? 2 : marks ? 1 : 0;
   }
 
@@ -273,13 +335,19 @@ export class Surface {
     return scene.pictures !== "dots" && (scene.cell === 0 || side >= LEAST_CELL);
   }
 
+  /** What is marked in this scene. */
+  #mark({ scene, layout }: Showing): void {
+    const { selected, chosen, links } = scene;
+    const key = [selected, chosen, links, layout.index];
+    if (!changed(this.#marked, key)) return;
+    if (selected !== this.#marked[0]) this.#marks = selectedMarks(scene);
+    this.#marked = key;
+    this.#front = frontMarks(scene);
+    this.#foremost = frontList(this.#front, this.#marks, layout.index.first);
+  }
+
   /** The rows that may show as pictures, made anew where the last list does not serve. */
   #list({ scene, layout, camera }: Showing, { level, side }: Scale): void {
-    const { selected, chosen, links } = scene;
-    if (changed(this.#marked, [selected, chosen, links])) {
-      this.#marked = [selected, chosen, links];
-      this.#marks = marksOf(scene);
-    }
     if (!this.#showsPictures(scene, side)) {
       this.#listed = null;
       return;
@@ -319,11 +387,12 @@ export class Surface {
     const { stride } = this.pace;
     const slow = !resting && (stride > 1 || moving);
     const most = slow ? Math.max(600, MOST_MOVING / stride) : Number.POSITIVE_INFINITY;
-    const key = [list, overlaps && size, overlaps && this.tiles.version, most];
+    const open = resting ? 1 : OPEN_MOVING;
+    const key = [list, overlaps && size, overlaps && this.tiles.version, most, open];
     if (!changed(this.#uncovered, key)) return;
     this.#uncovered = key;
     const aspectOf = (row: number) => this.tiles.aspect(row);
-    const shows = overlaps ? uncovered(list, layout.places, box, size, aspectOf) : list;
+    const shows = overlaps ? uncovered(list, layout.places, box, size, open, aspectOf) : list;
     this.pictures = shows.rows.length > most ? firstOf(shows, most) : shows;
   }
 
@@ -332,7 +401,9 @@ export class Surface {
     const { view } = camera;
     const density = window.devicePixelRatio || 1;
     const pool = this.tiles.poolFor(side * density);
-    const key = [this.pictures, view.x, view.y, view.scale, view.width, view.height, pool];
+    const { rows: front } = this.#foremost;
+    const bare = front.some((row) => !this.tiles.find(row, pool));
+    const key = [this.pictures, ...Object.values(view), pool, bare && front];
     if (!changed(this.#wanted, key)) return;
     if (!resting && now - this.#wantedAt < WANTING) return;
     this.#wanted = key;
@@ -344,7 +415,7 @@ export class Surface {
       if (x < box.left || x > box.right || y < box.top || y > box.bottom) return false;
       return detail.grown(this.pictures.levels[i] as number, level) > 0 || layout.moved(now) < 1;
     });
-    this.tiles.want(rows, pool);
+    this.tiles.want([...front, ...rows], pool);
   }
 
   #open(came: () => void): Painter {
@@ -387,10 +458,6 @@ export class Surface {
         : `This browser gives no WebGL2: at most ${painter.most.toLocaleString("en")} images show ` +
           "as pictures, the others as dots.";
   }
-}
-
-function changed(before: unknown[], now: unknown[]): boolean {
-  return before.length !== now.length || now.some((part, i) => part !== before[i]);
 }
 
 /** The first pictures of a list, and what is marked. */

@@ -11,18 +11,24 @@ export interface Tiles {
   ): boolean;
 }
 
-interface Waiting {
-  row: number;
-  side: number;
-}
-
 export class Thumbs {
-  readonly #waiting = new Map<HTMLCanvasElement, Waiting>();
+  /** row of each */
+  readonly #waiting = new Map<HTMLCanvasElement, number>();
 
   readonly #tiles: Tiles;
+  readonly #instead: (row: number) => string;
 
-  constructor(tiles: Tiles) {
+  /** `instead`: what to write where no picture will come; empty where one may. */
+  constructor(tiles: Tiles, instead: (row: number) => string) {
     this.#tiles = tiles;
+    this.#instead = instead;
+  }
+
+  /** Whether a picture that is on the page has not come. */
+  get blank(): boolean {
+    return [...this.#waiting.keys()].some(
+      (canvas) => canvas.classList.contains("waits") && canvas.offsetParent !== null,
+    );
   }
 
   /** A square that shows the whole image of a row; `side` in CSS pixels. */
@@ -31,7 +37,7 @@ export class Thumbs {
     const density = window.devicePixelRatio || 1;
     canvas.width = canvas.height = Math.round(side * density);
     canvas.style.width = canvas.style.height = `${side}px`;
-    this.#waiting.set(canvas, { row, side });
+    this.#waiting.set(canvas, row);
     this.#paint(canvas, row);
     return canvas;
   }
@@ -46,7 +52,7 @@ export class Thumbs {
 
   /** Paint those whose tiles have come, and forget those that have left the page. */
   paint(): void {
-    for (const [canvas, { row }] of this.#waiting) {
+    for (const [canvas, row] of this.#waiting) {
       if (canvas.isConnected) this.#paint(canvas, row);
       else this.#waiting.delete(canvas);
     }
@@ -55,11 +61,27 @@ export class Thumbs {
   #paint(canvas: HTMLCanvasElement, row: number): void {
     const there = this.#tiles.thumbnail(row, (source, sx, sy, sw, sh) => {
       paintWhole(canvas, sw / sh, source, sx, sy, sw, sh);
+      canvas.classList.remove("waits");
     });
+    const word = canvas.classList.contains("waits") ? this.#instead(row) : "";
+    if (word) write(canvas, word);
     if (!there) return;
-    canvas.classList.remove("waits");
     this.#waiting.delete(canvas);
   }
+}
+
+/** A word in place of a picture, as much of it as there is room for. */
+function write(canvas: HTMLCanvasElement, word: string): void {
+  const context = contextOf(canvas);
+  const { width, height } = canvas;
+  context.clearRect(0, 0, width, height);
+  const size = Math.round(Math.max(0.2 * height, 11 * (window.devicePixelRatio || 1)));
+  context.font = `${size}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillStyle = getComputedStyle(canvas).color;
+  const letters = Math.floor(width / (0.55 * size));
+  context.fillText(word.slice(0, letters), width / 2, height / 2);
 }
 
 /** Part of a sheet as large as it fits, in its own proportions. */

@@ -124,7 +124,7 @@ export class Toolbar {
     this.#layout.show(get("arrangement"));
     this.#tool.show(tool());
     this.#colour.show(layers, get("colour"));
-    this.#border.show(layers, get("border"));
+    this.#border.show([{ value: "", label: "As colour" }, ...layers], get("border"));
     this.#pictures.show(
       PICTURES.map(([value, label]) => ({ value, label })),
       get("thumbnails"),

@@ -11,10 +11,17 @@ import {
   priorityOrder,
   STACKED,
   sideAt,
+  spacedLevels,
   zoomForSide,
 } from "../image-map/detail.ts";
-import { CHOSEN, SELECTED } from "../image-map/painter.ts";
-import { marksOf, pictureList, uncovered } from "../image-map/pictures.ts";
+import { CHOSEN, LINKED, SELECTED } from "../image-map/painter.ts";
+import {
+  frontList,
+  frontMarks,
+  pictureList,
+  selectedMarks,
+  uncovered,
+} from "../image-map/pictures.ts";
 import { PlaceIndex } from "../image-map/place-index.ts";
 import type { Scene } from "../image-map/scene.ts";
 import { TileSlots } from "../image-map/tile-slots.ts";
@@ -101,6 +108,27 @@ describe("levels of detail", () => {
     expect(Array.from(same).sort((a, b) => a - b)).toEqual([0, STACKED, STACKED, STACKED]);
   });
 
+  it("keeps pictures clear of each other, and shows all that are", () => {
+    const { places, first, order } = sample();
+    const levels = spacedLevels(places, first, order);
+    const near = (a: number, b: number, least: number) =>
+      [0, 1].every((i) => Math.abs((places[2 * a + i] ?? 0) - (places[2 * b + i] ?? 0)) < least);
+    for (let level = 0; level <= 18; level++) {
+      // Nine tenths of a cell.
+      const least = 0.9 * 2 ** (16 - level / 2);
+      const upTo = Math.ceil(level / 2) + 1;
+      const may = Array.from(order).filter((row) => (first[row] as number) <= upTo);
+      const shown = may.filter((row) => (levels[row] as number) <= level);
+      for (const row of may) {
+        const close = shown.filter((other) => other !== row && near(row, other, least));
+        expect(close.length > 0).toBe((levels[row] as number) > level);
+      }
+    }
+    first.forEach((level, row) => {
+      if (level > 10) expect(levels[row]).toBe(level === HIDDEN ? HIDDEN : 2 * level);
+    });
+  });
+
   it("lets pictures grow once they have room, and levels go on beyond that", () => {
     const crowd = { count: 10_000, size: 32, spacing: 4 };
     expect([sideAt(crowd, 1), sideAt(crowd, 8)]).toEqual([32, 32]);
@@ -149,20 +177,37 @@ describe("the index", () => {
     }
   });
 
-  it("lists pictures by priority, with what is marked in any case", () => {
+  it("lists pictures by priority, with what is selected in any case", () => {
     const { ranks } = sample();
     const rare = drawn.find((row) => (first[row] as number) > 9) as number;
-    const scene = { selected: Int32Array.of(rare), chosen: 3, links: null } as unknown as Scene;
-    const wanted = { index, box: ALL, marks: marksOf(scene), also: new Uint32Array() };
+    const marks = selectedMarks({ selected: Int32Array.of(rare) } as Scene);
+    const wanted = { index, box: ALL, marks, also: new Uint32Array() };
     const list = pictureList({ ...wanted, level: 3, most: 500, ranks, order });
     const rows = Array.from(list.rows);
     expect(rows).toEqual([...rows].sort((a, b) => priority(a) - priority(b)));
-    expect(new Set(rows)).toEqual(new Set([...showing(places, inks, 3), rare, 3]));
+    expect(new Set(rows)).toEqual(new Set([...showing(places, inks, 3), rare]));
     expect(list.marks[rows.indexOf(rare)]).toBe(SELECTED);
-    expect(list.marks[rows.indexOf(3)]).toBe(CHOSEN);
     expect(list.levels[rows.indexOf(rare)]).toBe(0);
     const few = pictureList({ ...wanted, level: Infinity, most: 40, ranks, order });
-    expect(few.rows.length).toBeLessThanOrEqual(42);
+    expect(few.rows.length).toBeLessThanOrEqual(41);
+  });
+
+  it("puts in front what is chosen and what is joined by lines, but nothing hidden", () => {
+    const hidden = first.indexOf(HIDDEN);
+    const neighbours = Int32Array.of(8, hidden, 9);
+    const links = { row: 7, neighbours, torn: new Float32Array(3) };
+    const front = frontMarks({ chosen: 8, links } as Scene);
+    const list = frontList(front, new Map([[9, SELECTED]]), first);
+    const marks = Array.from(list.rows, (row, i) => [row, list.marks[i]]);
+    expect(hidden).toBeGreaterThan(9);
+    expect(new Map(marks as [number, number][])).toEqual(
+      new Map([
+        [7, LINKED],
+        [8, CHOSEN | LINKED],
+        [9, SELECTED | LINKED],
+      ]),
+    );
+    expect(Array.from(list.levels)).toEqual([0, 0, 0]);
   });
 });
 
@@ -175,7 +220,7 @@ describe("what is covered", () => {
     const list = pictureList({ ...wanted, level: Infinity });
     const side = 170;
     const aspectOf = (row: number) => [1, 2, 0.6][row % 3] as number;
-    const kept = new Set(uncovered(list, places, box, side, aspectOf).rows);
+    const kept = new Set(uncovered(list, places, box, side, 1, aspectOf).rows);
     // By plain painting, front first, a unit of place a pixel.
     const painted = new Uint8Array(2500 * 2500);
     const seen = new Set<number>();
@@ -193,6 +238,13 @@ describe("what is covered", () => {
     }
     expect([...seen].filter((row) => !kept.has(row))).toEqual([]);
     expect(kept.size).toBeLessThan(list.rows.length);
+  });
+
+  it("wants more than a sliver to show where that is asked for", () => {
+    const cover = new Cover(0, 0, 60, 60, 12, 12);
+    expect(cover.put(24, 24, 12, 12)).toBe(true);
+    expect(cover.put(25, 24, 12, 12)).toBe(false);
+    expect(cover.put(29, 24, 12, 12)).toBe(true);
   });
 
   it("covers no cell that is covered in part", () => {

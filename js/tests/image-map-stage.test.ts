@@ -174,12 +174,12 @@ describe("the pace", () => {
     beat(90, 3);
     expect(pace.stride).toBe(2);
     beat(400, 3);
-    expect(pace.stride).toBe(16);
+    expect(pace.stride).toBe(32);
     beat(16, 200);
     expect(pace.stride).toBe(1);
     beat(900, 1);
     pace.begin(1_000_000);
-    expect(pace.stride).toBe(4);
+    expect(pace.stride).toBe(32);
   });
 
   it("draws few dots in full, however slow", () => {

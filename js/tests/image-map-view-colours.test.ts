@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type InkLayer, NONE } from "../image-map/map-data.ts";
+import { type InkLayer, NONE } from "../image-map/facts.ts";
 import {
   categoryColour,
   FAINT,
@@ -131,6 +131,10 @@ describe("inks", () => {
     const values = layer("category", [0, 1, 12]);
     const filter = { ...all, hidden: [12], emphasis: 1 };
     expect(opacity(inks(3, values, filter, paper))).toEqual([FAINT, 255, 0]);
+    // One that is hidden itself does not make the others stand back.
+    expect(opacity(inks(3, values, { ...filter, emphasis: 12 }, paper))).toEqual([255, 255, 0]);
+    const unknown = layer("category", [0, NONE]);
+    expect(opacity(inks(2, unknown, { ...all, emphasis: -1 }, paper))).toEqual([FAINT, 255]);
   });
 
   it("a range keeps its bounds, and lets go what has no value", () => {

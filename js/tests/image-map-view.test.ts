@@ -1,13 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { ranksOnMap, saidFromState, tornOf } from "../image-map/about.ts";
+import { linksOn, ranksOnMap, saidFromState, tornOf } from "../image-map/about.ts";
+import { className, type Facts, NONE } from "../image-map/facts.ts";
 import { trustFigures } from "../image-map/header.ts";
 import { cardPlace, fate } from "../image-map/image-cards.ts";
-import { binned, figure } from "../image-map/legend.ts";
-import { type Facts, MapData, NONE, packRows } from "../image-map/map-data.ts";
-import { classesThere, entriesOf } from "../image-map/questions.ts";
-import { classesFound, rowsOf } from "../image-map/search.ts";
+import { binned, figure, listed } from "../image-map/legend.ts";
+import { MapData, packRows } from "../image-map/map-data.ts";
+import { linksShown, namesShown } from "../image-map/scene-maker.ts";
+import { classesFound, foundByClass, foundWords, rowsOf } from "../image-map/search.ts";
 import { makeup, toggled, union } from "../image-map/selection.ts";
-import type { State, TrustState } from "../image-map/state.ts";
+import type { NamedState, State, TrustState } from "../image-map/state.ts";
+import { classesThere, entriesOf } from "../map-questions/questions.ts";
 import { pack, type TypedArray, unpack } from "../shared/wire.ts";
 
 /** Numbers below `most`, always the same. */
@@ -28,7 +30,8 @@ function packed(arrays: Record<string, [TypedArray, number[]]>, fields: object =
 
 function dataOf(traits: Partial<Record<keyof State, unknown>>): MapData {
   const empty = { points: {}, facts: {}, _selected: {}, found: {}, colour_layer: {} };
-  const all = { ...empty, border_layer: {}, seam_lines: {}, ...traits };
+  const more = { border_layer: {}, seam_lines: {}, layers: [], colour: "", border: "" };
+  const all = { ...empty, ...more, ...traits };
   const data = new MapData(((name: keyof State) => all[name as "points"]) as never);
   data.refresh();
   return data;
@@ -66,7 +69,8 @@ describe("neighbours on the map", () => {
           }
           return nearer;
         });
-        expect([...ranksOnMap(places, row, neighbours)]).toEqual(expected);
+        const at = { x: places[2 * row] as number, y: places[2 * row + 1] as number };
+        expect([...ranksOnMap(places, at, neighbours, row)]).toEqual(expected);
       }
     }
   });
@@ -81,6 +85,32 @@ describe("neighbours on the map", () => {
     expect(new Set(rising).size).toBe(4);
     // Of few images none is far.
     expect(tornOf(8, 9, 10)).toBe(0);
+  });
+
+  it("of a picture of one's own count from its place, and every image", () => {
+    const places = Uint16Array.of(0, 0, 10, 0, 20, 0, 30, 0);
+    const from = { x: 12, y: 0 };
+    const links = linksOn(places, Int32Array.of(3, 1), -1, from);
+    expect([links.row, links.from, [...links.ranks]]).toEqual([-1, from, [3, 0]]);
+    expect([...linksOn(places, Int32Array.of(3, 0), 1).ranks]).toEqual([2, 0]);
+  });
+
+  it("lead to nothing that is filtered away", () => {
+    const inks = new Uint8Array(16).fill(255);
+    inks[4 * 2 + 3] = 0;
+    const links = {
+      row: 0,
+      neighbours: Int32Array.of(1, 2, 3),
+      ranks: new Int32Array(3),
+      torn: Float32Array.of(0.25, 0.5, 1),
+    };
+    const shown = linksShown(links, inks);
+    expect([[...(shown?.neighbours ?? [])], [...(shown?.torn ?? [])]]).toEqual([
+      [1, 3],
+      [0.25, 1],
+    ]);
+    expect(linksShown({ ...links, row: 2 }, inks)).toBeNull();
+    expect(linksShown({ ...links, row: -1, from: { x: 1, y: 1 } }, inks)?.from).toBeDefined();
   });
 
   it("are told in a sentence", () => {
@@ -146,6 +176,58 @@ describe("search", () => {
   });
 });
 
+describe("a search", () => {
+  it("finds by class, or by what images are taken for; only what was found is named", () => {
+    const facts = { ...FACTS, classes: ["cat 10", "cat 9", "dog", "cat of none"] };
+    const found = foundByClass(facts, "cat");
+    expect([[...found.rows], found.names]).toEqual([
+      [0, 1, 3],
+      ["cat 10", "cat 9"],
+    ]);
+    const guessed = foundByClass({ ...facts, label: null }, "kit");
+    expect([[...guessed.rows], guessed.names]).toEqual([[0, 1], ["kitten"]]);
+    expect(foundByClass({ ...facts, label: null, predicted: null }, "kit").rows).toHaveLength(0);
+  });
+
+  it("is told in few words", () => {
+    expect(foundWords(1790, ["7"], false, "3 files found.")).toBe("1,790 images found (class 7)");
+    const many = foundWords(9, ["a", "b", "c", "d", "e"], true, "");
+    expect(many).toBe("9 images found (taken for a, b, c and 2 more)");
+    expect(foundWords(1, [], false, "1 file found.")).toBe("1 image found");
+    expect(foundWords(0, [], false, "No file either.")).toBe("0 images found. No file either.");
+  });
+});
+
+describe("names", () => {
+  it("stand at categories of three images or more, thirty at most, the largest first", () => {
+    const named = (counts: number[]) =>
+      ({
+        places: counts.map((count, i) => [i + 5, i, 2 * i, count]),
+        texts: counts.map((_, i) => (i === 0 ? "a name with many more letters" : `n${i}`)),
+      }) as unknown as NamedState;
+    expect(namesShown(named([3, 2, 9, 4]), [8])).toEqual([
+      { number: 7, x: 2, y: 4, text: "n2" },
+      { number: 5, x: 0, y: 0, text: "a name with many more…" },
+    ]);
+    expect(namesShown(named(new Array(50).fill(7)), [])).toHaveLength(30);
+  });
+
+  it("in a legend keep their order, but of many the largest come first, and can be sought", () => {
+    const categories = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({ number: i, name: `kind ${i}`, count: i % 7 }));
+    const numbers = (count: number, sought = "") =>
+      listed(categories(count), sought).map(({ number }) => number);
+    expect(numbers(4)).toEqual([0, 1, 2, 3]);
+    expect(numbers(30).slice(0, 5)).toEqual([6, 13, 20, 27, 5]);
+    expect(numbers(30, "kind 27")).toEqual([27]);
+  });
+
+  it("stand in for a picture that does not come", () => {
+    expect([0, 2, 4].map((row) => className(FACTS, row))).toEqual(["cat 9", "", "class 2"]);
+    expect(className({ ...FACTS, label: null }, 4)).toBe("tom");
+  });
+});
+
 describe("questions", () => {
   it("lists what came, with partners where there are some", () => {
     const { arrays, buffers } = packed({
@@ -182,6 +264,11 @@ describe("figures", () => {
     const trust = { trustworthiness: 0.9712, continuity: null, preserved: 0.584, neighbours: 10 };
     const figures = trustFigures({ ...trust, sentence: "" } as TrustState);
     expect(figures).toBe("Trustworthiness 0.97 · 58 % of 10 neighbours kept");
+    // What is not perfect is not called so.
+    const high = { ...trust, trustworthiness: 0.9972, continuity: 1, preserved: 0.999 };
+    expect(trustFigures({ ...high, sentence: "" } as TrustState)).toBe(
+      "Trustworthiness 0.99 · continuity 1.00 · 99 % of 10 neighbours kept",
+    );
   });
 });
 
@@ -259,6 +346,50 @@ describe("what the traits hold", () => {
     expect(saidFromState(data, 1)).toEqual(["Class: cat 10", "Taken for: kitten, 50 %"]);
     expect(saidFromState(data, 2)).toEqual([]);
     expect(saidFromState(data, 4)).toEqual(["Class: class 2", "Taken for: tom"]);
+  });
+
+  it("what was found for another search counts no more", () => {
+    const found = packed({ rows: [Int32Array.of(2), [1]] }, { note: "1 file found.", search: "a" });
+    const { note, rows } = dataOf({ found, search: "a" }).found;
+    expect([note, [...rows]]).toEqual(["1 file found.", [2]]);
+    expect(dataOf({ found, search: "ab" }).found).toEqual({ note: "", rows: new Int32Array() });
+  });
+
+  it("colours follow from the facts, until Python sends them", () => {
+    const sent = packed({ values: [Uint16Array.of(9, 9), [2]] }, { name: "trust", kind: "value" });
+    const facts = packed(
+      {
+        label: [Uint16Array.of(0, 1, NONE), [3]],
+        predicted: [Uint16Array.of(1, 0, 1), [3]],
+        confidence: [Uint8Array.of(0, 254, 255), [3]],
+      },
+      { classes: ["a", "b"], outputs: ["b", "c"] },
+    );
+    const names = ["class", "prediction", "right", "confidence", "trust", "cluster"];
+    const layers = names.map((name) => ({ name, label: `the ${name}`, kind: "category" }));
+    const coloured = (colour: string) =>
+      dataOf({ facts, layers, colour, colour_layer: sent }).colour;
+    const values = (colour: string) => [...(coloured(colour)?.values ?? [])];
+    expect(values("class")).toEqual([0, 1, NONE]);
+    expect(coloured("class")?.state).toMatchObject({ name: "class", label: "the class" });
+    expect(coloured("class")?.state.categories).toEqual([
+      { number: 0, name: "a", count: 1 },
+      { number: 1, name: "b", count: 1 },
+      { number: -1, name: "not known", count: 1 },
+    ]);
+    expect(coloured("prediction")?.state.categories[1]).toEqual({ number: 1, name: "c", count: 2 });
+    // By name: "a" is none of the outputs; "b", which is, was taken for.
+    expect(values("right")).toEqual([NONE, 1, NONE]);
+    expect(values("confidence")).toEqual([0, NONE - 1, NONE]);
+    // Of what only Python can tell the last that it sent stays.
+    expect(values("cluster")).toEqual([9, 9]);
+    expect(coloured("trust")?.state.name).toBe("trust");
+    const own = packed(
+      { values: [Uint16Array.of(9, 9), [2]] },
+      { name: "class", kind: "category" },
+    );
+    const python = dataOf({ facts, layers, colour: "class", colour_layer: own }).colour;
+    expect([...(python?.values ?? [])]).toEqual([9, 9]);
   });
 
   it("seams of another layout do not show", () => {

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from nbviz.analysis.feature_space import FeatureSpace, feature_space, principal_axes
+from nbviz.analysis.feature_space import FeatureSpace, feature_space, in_plane
 from nbviz.analysis.neighbours import Neighbours, NeighbourSearch, nearest_rows
 from nbviz.analysis.tsne import NEEDED, TSNEOptimisation, first_places, placed_by_tsne
 
-__all__ = ["METHODS", "Embedding", "EmbeddingRun", "Step", "embed", "embedding_steps"]
+__all__ = ["METHODS", "Embedding", "EmbeddingRun", "Step", "embed"]
 
 METHODS = ("tsne", "tsne-sklearn", "umap", "pca")
 Stage = Literal["features", "neighbours", "exaggeration", "optimisation", "done"]
@@ -45,7 +45,9 @@ class Step:
     iteration, total : int
         Iterations done, of how many; 0 before they begin.
     sentence : str
-        The same for a person.
+        The same for a person; and what comes next where that is `lengthy`.
+    lengthy : bool
+        Whether the next step is one call of a library that may take more than half a second.
     """
 
     positions: NDArray[np.float32]
@@ -53,6 +55,7 @@ class Step:
     iteration: int
     total: int
     sentence: str
+    lengthy: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +137,9 @@ class Embedding:
                 "scikit-learn's t-SNE cannot place new images on a finished map; "
                 'method="tsne" and method="umap" can'
             )
-        _, reduced = self.space.place(new_features)
+        features, reduced = self.space.place(new_features)
         if self.method == "pca":
-            return _plane(self.space, reduced)
+            return in_plane(self.space.project(features))
         if self.model is not None:
             return np.asarray(self.model.transform(reduced), np.float32)
         index, distance = nearest_rows(self.space.reduced, reduced, _PLACING)
@@ -263,9 +266,9 @@ class EmbeddingRun:
 
     def _first(self) -> Step:
         """Principal components, that are there at once."""
-        count = len(self.space)
-        positions = _plane(self.space, self.space.reduced)
-        return Step(positions, "features", 0, self._total, f"{_images(count)}: PCA so far")
+        images, lengthy = _images(len(self.space)), self._method != "pca" and self._search.lengthy
+        said = f"{images}: PCA so far" + (", now finding the neighbours" if lengthy else "")
+        return Step(self.space.plane, "features", 0, self._total, said, lengthy)
 
     @property
     def _total(self) -> int:
@@ -281,12 +284,14 @@ class EmbeddingRun:
         if self._search.done < 1:
             self._search.advance()
             said = f"Finding the neighbours of {images}: {self._search.done:.0%}"
-            return Step(last.positions, "neighbours", 0, total, said)
+            if weighing := self._search.done == 1 and self._method == "tsne":
+                said = f"Weighing the neighbours of {images}"
+            return Step(last.positions, "neighbours", 0, total, said, weighing)
         if self._method == "tsne":
             return self._next_of_tsne(last.positions)
         if last.stage != "optimisation":
             said = f"Placing {images} by {_NAMES[self._method]}, in one go"
-            return Step(last.positions, "optimisation", 0, total, said)
+            return Step(last.positions, "optimisation", 0, total, said, lengthy=True)
         placed = self._by_umap if self._method == "umap" else self._by_sklearn
         said = f"{images} placed by {self._described()}"
         return Step(placed(last.positions), "done", total, total, said)
@@ -299,7 +304,9 @@ class EmbeddingRun:
             self._optimisation = TSNEOptimisation(
                 positions, index, distance, self._perplexity, self._iterations, self._seed
             )
-            return Step(positions, "neighbours", 0, total, f"Neighbours of {images} weighed")
+            return Step(
+                positions, "neighbours", 0, total, f"Placing {images}: 0 of {total:,} steps"
+            )
         stage: Stage = "exaggeration" if run.exaggerated else "optimisation"
         run.advance(_SLICE)
         if run.iteration < total:
@@ -341,11 +348,6 @@ class EmbeddingRun:
         return np.asarray(placed, np.float32)
 
 
-def embedding_steps(features: Any, method: str = "tsne", **settings: Any) -> EmbeddingRun:
-    """A map step by step; see :class:`EmbeddingRun`."""
-    return EmbeddingRun(features, method, **settings)
-
-
 def embed(
     features: Any,
     method: str = "tsne",
@@ -362,10 +364,11 @@ def embed(
 
     The defaults of t-SNE are those of Kobak and Berens 2019 ("The art of using t-SNE for
     single-cell transcriptomics"): principal components as first places, attraction 12 times
-    stronger for the first 250 iterations, and a learning rate of n / 12 while that lasts (Belkina
-    et al. 2019, "Automated optimized parameters for t-distributed stochastic neighbor embedding")
-    and of n afterwards, as openTSNE has it; perplexity 30 is within what van der Maaten and Hinton
-    2008 advise, 5 to 50. Distances on a t-SNE or UMAP, and sizes of its clusters, mean little.
+    stronger for the first 250 iterations, and a learning rate of n / 12; only that the rate is n
+    once attraction is plain, n / exaggeration as in openTSNE (see
+    :class:`~nbviz.analysis.tsne.TSNEOptimisation`). Perplexity 30 is within what van der Maaten and
+    Hinton 2008 advise, 5 to 50. Distances on a t-SNE or UMAP, and sizes of its clusters, mean
+    little.
 
     Parameters
     ----------
@@ -460,12 +463,3 @@ def _few_notes(method: str, count: int, perplexity: float, most: float) -> tuple
 
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
-
-
-def _plane(space: FeatureSpace, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first two principal components, float32 (m, 2); zeros where there are not two."""
-    if space.principal is None:
-        reduced = principal_axes(space.features, 2).project(reduced)
-    plane = np.zeros((len(reduced), 2), np.float32)
-    plane[:, : reduced.shape[1]] = reduced[:, :2]
-    return plane

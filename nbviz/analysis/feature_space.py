@@ -9,39 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["FeatureSpace", "PrincipalAxes", "feature_space", "principal_axes"]
+__all__ = ["FeatureSpace", "feature_space", "in_plane"]
 
-# Beyond it, a matrix of products takes too long and too much memory: the axes are then approximate.
-_EXACT_SIDE = 4096
+# Of wider features the matrix of covariances takes too long and too much memory.
+_WIDEST = 4096
 # Numbers of features read at once: 64 MiB as float32.
 _BLOCK = 16_777_216
 # Rows named in a sentence.
 _NAMED = 5
-
-
-@dataclass(frozen=True, eq=False)
-class PrincipalAxes:
-    """Directions along which rows of a matrix differ most; see :func:`principal_axes`.
-
-    Attributes
-    ----------
-    mean : float32 array, shape (D,)
-    axes : float32 array, shape (D, d)
-        Of length 1, the one of most variance first; in each the entry of largest size is positive.
-    explained : float
-        Share of the variance along these axes, 0 to 1; 1 where rows do not vary.
-    """
-
-    mean: NDArray[np.float32]
-    axes: NDArray[np.float32]
-    explained: float
-
-    def project(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Places along the axes, float32 (n, d), of rows, float32 (n, D)."""
-        projected = np.empty((len(matrix), self.axes.shape[1]), np.float32)
-        for block in _blocks(matrix):
-            projected[block] = (matrix[block] - self.mean) @ self.axes
-        return projected
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +29,8 @@ class FeatureSpace:
         The finite rows, of length 1 if that was asked for.
     reduced : float32 array, shape (n, d)
         Their principal components; `features` themselves if none were asked for.
+    plane : float32 array, shape (n, 2)
+        The first two principal components; zeros where there are not two.
     rows : int64 array, shape (n,)
         Which rows they are of those that were given, ascending.
     left_out : int64 array
@@ -64,18 +41,22 @@ class FeatureSpace:
         What a person should know: rows left out, rows of zeros, features that do not differ.
     normalised : bool
         Whether rows were divided by their lengths.
-    principal : PrincipalAxes or None
-        The axes of `reduced`; None where `reduced` is `features`.
+    mean : float32 array, shape (D,)
+        Of `features`.
+    principal : sklearn.decomposition.PCA
+        Fitted to `features` minus `mean`.
     """
 
     features: NDArray[np.float32]
     reduced: NDArray[np.float32]
+    plane: NDArray[np.float32]
     rows: NDArray[np.int64]
     left_out: NDArray[np.int64]
     explained: float
     notes: tuple[str, ...]
-    normalised: bool = True
-    principal: PrincipalAxes | None = None
+    normalised: bool
+    mean: NDArray[np.float32]
+    principal: Any
 
     def __len__(self) -> int:
         return len(self.features)
@@ -109,7 +90,11 @@ class FeatureSpace:
                 f"expected finite new features, got NaN or infinite ones in {_named(wrong, 'row')}"
             )
         matrix = _normalised(matrix)[0] if self.normalised else matrix
-        return matrix, matrix if self.principal is None else self.principal.project(matrix)
+        return matrix, matrix if self.reduced is self.features else self.project(matrix)
+
+    def project(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Principal components, float32 (m, d), of rows like those of `features`, (m, D)."""
+        return np.asarray(self.principal.transform(matrix - self.mean), np.float32)
 
 
 def feature_space(
@@ -121,7 +106,10 @@ def feature_space(
     that a squared distance is twice one minus the cosine, and how strongly a network answers to an
     image does not count. Then a principal component analysis takes them to `components`
     dimensions, as is usual before t-SNE (van der Maaten and Hinton 2008, "Visualizing Data using
-    t-SNE", section 4.2; there 30): it makes distances cheap, and leaves out little but noise.
+    t-SNE", section 4.2; there 30): it makes distances cheap, and leaves out little but noise. It is
+    scikit-learn's, from the covariances; by random projections with a fixed seed (Halko,
+    Martinsson and Tropp 2011, "Finding structure with randomness") where they would be more than
+    4,096 x 4,096, or rows are fewer than features and more than 500.
 
     Parameters
     ----------
@@ -170,90 +158,41 @@ def feature_space(
         _check_size(matrix)
     if len(matrix) > 1 and _all_same(matrix):
         notes += ("The features of all images are identical: a map cannot tell them apart.",)
-    principal = None if components is None else principal_axes(matrix, components)
+    mean = matrix.mean(0, dtype=np.float64).astype(np.float32)
+    # Of both, as rows that hardly differ are lost in the roundings of their covariances.
+    principal, projected = _principal(matrix - mean, components or 2)
+    kept = principal.explained_variance_ratio_.sum()
     return FeatureSpace(
         matrix,
-        matrix if principal is None else principal.project(matrix),
+        matrix if components is None else projected,
+        in_plane(projected),
         rows,
         left_out,
-        1.0 if principal is None else principal.explained,
+        1.0 if components is None or np.isnan(kept) else min(1.0, float(kept)),
         notes,
         normalise,
+        mean,
         principal,
     )
 
 
-def principal_axes(matrix: NDArray[np.float32], count: int) -> PrincipalAxes:
-    """Directions along which the rows of a matrix differ most.
-
-    They are eigenvectors of the covariance, or of the matrix of the rows' products where there are
-    fewer rows than columns. Where both are more than 4,096, they are approximated from random
-    projections (Halko, Martinsson and Tropp 2011, "Finding structure with randomness", algorithm
-    4.4), with a fixed seed.
-
-    Parameters
-    ----------
-    matrix : float32 array, shape (n, D)
-        Finite numbers, at least one row and one column.
-    count : int
-        How many axes; there are never more than rows or columns.
-
-    Returns
-    -------
-    PrincipalAxes
-
-    Examples
-    --------
-    >>> found = principal_axes(np.array([[0, 0], [2, 2]], np.float32), 1)
-    >>> bool(np.allclose(found.axes, 0.5**0.5)), found.explained
-    (True, 1.0)
-    """
-    rows, columns = matrix.shape
-    count = min(count, rows, columns)
-    mean = matrix.mean(0, dtype=np.float64).astype(np.float32)
-    if min(rows, columns) > _EXACT_SIDE:
-        axes, kept, total = _approximate_axes(matrix - mean, count)
-    else:
-        axes, kept, total = _exact_axes(matrix, mean, count)
-    largest = axes[np.abs(axes).argmax(0), np.arange(count)]
-    axes = axes * np.where(largest < 0, -1, 1)
-    explained = float(np.clip(kept.sum() / total, 0, 1)) if total > 0 else 1.0
-    return PrincipalAxes(mean, np.ascontiguousarray(axes, np.float32), explained)
+def in_plane(projected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first two columns, float32 (n, 2); zeros where there are not two."""
+    plane = np.zeros((len(projected), 2), np.float32)
+    plane[:, : projected.shape[1]] = projected[:, :2]
+    return plane
 
 
-def _exact_axes(
-    matrix: NDArray[np.float32], mean: NDArray[np.float32], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Axes, the squares summed along each, and along all together."""
-    rows, columns = matrix.shape
-    if columns <= rows:
-        product = np.zeros((columns, columns))
-        for block in _blocks(matrix):
-            centred = matrix[block] - mean
-            product += centred.T @ centred
-    else:
-        centred = matrix - mean
-        product = (centred @ centred.T).astype(np.float64)
-    squares, vectors = np.linalg.eigh(product)
-    kept, vectors = np.maximum(squares[::-1][:count], 0), vectors[:, ::-1][:, :count]
-    if columns > rows:
-        # What is left of a direction in which rows do not differ is rounding: it becomes zeros.
-        real = kept > 1e-6 * max(kept[0], np.finfo(np.float64).tiny)
-        vectors = centred.T @ np.where(real, vectors, 0) / np.sqrt(np.where(real, kept, 1))
-    return vectors, kept, float(np.trace(product))
+def _principal(centred: NDArray[np.float32], count: int) -> tuple[Any, NDArray[np.float32]]:
+    """The principal components of rows, exact or by random projections, and the rows along them."""
+    from sklearn.decomposition import PCA  # takes a while to import
 
-
-def _approximate_axes(
-    centred: NDArray[np.float32], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """The same, from random projections."""
-    from sklearn.utils.extmath import randomized_svd  # takes a while to import, is seldom needed
-
-    _, singular, axes = randomized_svd(centred, count, random_state=0)
-    total = sum(
-        float(np.square(centred[block], dtype=np.float64).sum()) for block in _blocks(centred)
-    )
-    return axes.T.astype(np.float64), singular.astype(np.float64) ** 2, total
+    rows, columns = centred.shape
+    exact = columns < rows and columns <= _WIDEST
+    solver = "covariance_eigh" if exact else "auto"
+    found = PCA(min(count, rows, columns), svd_solver=solver, copy=False, random_state=0)
+    with np.errstate(invalid="ignore"):  # shares of no variance
+        return found, np.ascontiguousarray(found.fit_transform(centred), np.float32)
 
 
 def _matrix(given: Any, name: str) -> NDArray[np.float32]:

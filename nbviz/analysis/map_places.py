@@ -12,8 +12,10 @@ __all__ = ["MapFrame", "images_nearer", "priority", "thinned"]
 #: Places run from 0 to this, x to the right and y down.
 LARGEST = 65535
 _MARGIN = 0.03
-# Of its size, what a frame that follows a moving map loses a step at most.
+# Of its size, what a frame that follows a moving map loses a step at most, as long as it is no more
+# than so many times as large as the map needs.
 _SHRINKS = 0.02
+_ROOMY = 2.0
 _MOVES = 0.2
 
 
@@ -57,8 +59,13 @@ class MapFrame:
         return cls(float(middle[0]), float(middle[1]), _with_margin(half))
 
     def followed(self, positions: NDArray[np.floating]) -> MapFrame:
-        """The next frame of a map that moves: it grows at once and shrinks slowly."""
+        """The next frame of a map that moves: it grows at once and shrinks slowly.
+
+        Unless it is far too large: t-SNE begins with the picture of PCA, much smaller.
+        """
         now = MapFrame.around(positions)
+        if self.half > _ROOMY * now.half:
+            return now
         x, y = self.x + _MOVES * (now.x - self.x), self.y + _MOVES * (now.y - self.y)
         reach = float(np.abs(positions - np.array([x, y])).max()) if len(positions) else 0.0
         return MapFrame(x, y, max(_with_margin(reach), (1 - _SHRINKS) * self.half))

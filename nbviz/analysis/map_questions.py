@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from nbviz.analysis.neighbours import Neighbours
 
@@ -148,9 +146,9 @@ def near_duplicates(
     Examples
     --------
     >>> from nbviz.analysis.feature_space import feature_space
-    >>> from nbviz.analysis.neighbours import nearest_neighbours
+    >>> from nbviz.analysis.neighbours import NeighbourSearch
     >>> space = feature_space(np.float32([[0, 1], [5, 0], [0, 2]]), normalise=False)
-    >>> near_duplicates(nearest_neighbours(space), most=1)[0].tolist()
+    >>> near_duplicates(NeighbourSearch(space).neighbours, most=1)[0].tolist()
     [[0, 2]]
     """
     index, distance = neighbours.index, neighbours.distance
@@ -158,16 +156,21 @@ def near_duplicates(
     if index.size == 0 or wanted == 0:
         return np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
     flat = distance.reshape(-1)
-    at = np.arange(flat.size)
-    if flat.size > wanted:
-        at = np.flatnonzero(flat <= np.partition(flat, wanted - 1)[wanted - 1])
-    ends = np.stack([at // index.shape[1], index.reshape(-1)[at]], axis=1)
-    ends.sort(axis=1)
-    order = np.lexsort((ends[:, 1], ends[:, 0], flat[at]))
-    ends, found = ends[order], flat[at][order]
-    _, first = np.unique(ends, axis=0, return_index=True)
-    first = np.sort(first)[: max(most, 0)]
-    return ends[first].astype(np.int32), found[first].astype(np.float32)
+    wanted = min(wanted, flat.size)
+    limit = np.partition(flat, wanted - 1)[wanted - 1]
+    at = np.flatnonzero(flat <= limit)
+    ends = np.sort(np.stack([at // index.shape[1], index.reshape(-1)[at]], axis=1), axis=1)
+    pair = ends.astype(np.int64) @ [len(index), 1]
+    # Where very many are as near as the last one, the first of them suffice.
+    tied = flat[at] == limit
+    last = min(wanted, int(tied.sum())) - 1
+    keep = ~tied | (pair <= np.partition(pair[tied], last)[last])
+    pair, found = pair[keep], flat[at[keep]]
+    order = np.lexsort((pair, found))
+    pair, found = pair[order], found[order]
+    first = np.sort(np.unique(pair, return_index=True)[1])[: max(most, 0)]
+    ends = np.stack(np.divmod(pair[first], len(index)), axis=1)
+    return ends.astype(np.int32), found[first].astype(np.float32)
 
 
 def outliers(neighbours: Neighbours, *, k: int | None = None) -> NDArray[np.float32]:
@@ -197,9 +200,9 @@ def outliers(neighbours: Neighbours, *, k: int | None = None) -> NDArray[np.floa
     Examples
     --------
     >>> from nbviz.analysis.feature_space import feature_space
-    >>> from nbviz.analysis.neighbours import nearest_neighbours
+    >>> from nbviz.analysis.neighbours import NeighbourSearch
     >>> space = feature_space(np.float32([[0, 0], [0, 1], [1, 0], [1, 1], [9, 9]]), normalise=False)
-    >>> int(outliers(nearest_neighbours(space, k=2)).argmax())
+    >>> int(outliers(NeighbourSearch(space, k=2).neighbours).argmax())
     4
     """
     count, width = neighbours.index.shape
@@ -247,6 +250,9 @@ def clusters(reduced: NDArray[np.float32], count: int, seed: int = 0) -> NDArray
     """
     if count < 1:
         raise ValueError(f"expected at least 1 group, got {count}")
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # takes half a second
+    from sklearn.exceptions import ConvergenceWarning
+
     rows = np.ascontiguousarray(reduced, np.float32)
     if not len(rows):
         return np.zeros(0, np.int32)
@@ -264,7 +270,7 @@ def clusters(reduced: NDArray[np.float32], count: int, seed: int = 0) -> NDArray
 
 
 def category_places(
-    positions: NDArray[np.float32], categories: ArrayLike
+    positions: NDArray[np.float32], categories: ArrayLike, *, most: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
     """Where on the map the name of each category should stand: in the middle of its largest part.
 
@@ -277,11 +283,13 @@ def category_places(
         The map.
     categories : int array, shape (n,)
         Below 0 for none.
+    most : int, optional
+        Only so many, the largest.
 
     Returns
     -------
     numbers : int32 array, shape (m,)
-        Of the categories that occur, ascending.
+        Of the categories that occur, the largest first, then by number.
     places : float32 array, shape (m, 2)
         An image's own place each.
     counts : int32 array, shape (m,)
@@ -308,6 +316,8 @@ def category_places(
     order = np.argsort(given, kind="stable")
     order = order[given[order] >= 0]
     numbers, starts, counts = np.unique(given[order], return_index=True, return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:most]
+    numbers, starts, counts = numbers[largest], starts[largest], counts[largest]
     found = np.zeros((len(numbers), 2), np.float32)
     for at, (start, count) in enumerate(zip(starts, counts, strict=True)):
         found[at] = _densest(places[order[start : start + count]])

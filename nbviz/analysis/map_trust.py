@@ -2,7 +2,7 @@
 
 A map in the plane cannot keep all neighbours of a space of many dimensions. `map_trust` measures
 how many it kept, for the whole and for each image; `seams` finds the places where images lie side
-by side that have little in common. *Near* always means: among the k nearest.
+by side that have little in common. *Near* always means: among the k nearest. Each works in steps.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from nbviz.analysis.feature_space import FeatureSpace
 from nbviz.analysis.image_grid import GridLayout
-from nbviz.analysis.neighbours import Neighbours
+from nbviz.analysis.neighbours import Neighbours, first_of_equals
+from nbviz.analysis.steps import InSteps, Steps
 
-__all__ = ["MapTrust", "Seams", "map_trust", "nearer_on_map", "nearest_on_map", "seams"]
+__all__ = ["MapTrust", "Seams", "map_trust", "nearest_on_map", "seams"]
 
-# Numbers in a block of distances: 64 MiB.
-_BLOCK = 1 << 24
+# Numbers in a block of distances: 32 MiB, and some 0.2 s of work.
+_BLOCK = 1 << 23
+# Images whose nearest on the map are sought between two steps.
+_SOUGHT = 1 << 15
 # Squared distances in float32 that differ by less, as a share of the largest square of a length,
 # are the same: a product of matrices leaves about a tenth of that between duplicates.
 _ROUNDING = 1e-6
@@ -96,6 +99,7 @@ class Seams:
     meaning: str
 
 
+@InSteps
 def map_trust(
     space: FeatureSpace,
     positions: NDArray[np.float32],
@@ -105,7 +109,7 @@ def map_trust(
     exact_up_to: int = 5000,
     sample: int = 1000,
     seed: int = 0,
-) -> MapTrust:
+) -> Steps[MapTrust]:
     """Trustworthiness, continuity and preserved neighbours of a map.
 
     Trustworthiness and continuity are those of Venna & Kaski (2001, "Neighborhood preservation in
@@ -144,10 +148,10 @@ def map_trust(
     Examples
     --------
     >>> from nbviz.analysis.feature_space import feature_space
-    >>> from nbviz.analysis.neighbours import nearest_neighbours
+    >>> from nbviz.analysis.neighbours import NeighbourSearch
     >>> line = np.stack([np.arange(30), np.zeros(30)], axis=1).astype(np.float32)
     >>> space = feature_space(line, normalise=False)
-    >>> trust = map_trust(space, line, nearest_neighbours(space))
+    >>> trust = map_trust(space, line, NeighbourSearch(space).neighbours)
     >>> trust.k, trust.trustworthiness, trust.exact
     (10, 1.0, True)
     """
@@ -158,14 +162,14 @@ def map_trust(
     k = min(k, neighbours.index.shape[1], (count - 1) // 2)
     if k < 1:
         return _unmeasured(count)
-    on_map, _ = nearest_on_map(places, k)
-    preserved = _preserved(space.features, on_map, neighbours, k)
+    on_map, _ = yield from nearest_on_map.steps(places, k)
+    preserved = yield from _preserved(space.features, on_map, neighbours, k)
     complete = count <= exact_up_to
     measured = min(count, max(sample, 2))
     rows = np.arange(count)
     if not complete:
         rows = np.sort(np.random.default_rng(seed).choice(count, measured, replace=False))
-    faults = _faults(space.features, places, on_map, rows, k)
+    faults = yield from _faults(space.features, places, on_map, rows, k)
     worst = k * (2 * count - 3 * k - 1) / 2
     points = np.full((2, count), np.nan, np.float32)
     points[:, rows] = 1 - faults / worst
@@ -188,6 +192,7 @@ def map_trust(
     )
 
 
+@InSteps
 def seams(
     space: FeatureSpace,
     positions: NDArray[np.float32],
@@ -195,7 +200,7 @@ def seams(
     *,
     grid: GridLayout | None = None,
     most: int = 4000,
-) -> Seams:
+) -> Steps[Seams]:
     """Where images lie side by side on a map, but far apart in feature space.
 
     Side by side are the edges of the Delaunay triangulation, without those that are longer than the
@@ -228,32 +233,33 @@ def seams(
     Examples
     --------
     >>> from nbviz.analysis.feature_space import feature_space
-    >>> from nbviz.analysis.neighbours import nearest_neighbours
+    >>> from nbviz.analysis.neighbours import NeighbourSearch
     >>> features = np.repeat(np.eye(2, dtype=np.float32), 20, axis=0)
     >>> features += np.linspace(0, 0.1, 40, dtype=np.float32)[:, None]
     >>> space = feature_space(features)
     >>> line = np.stack([np.arange(40), np.zeros(40)], axis=1).astype(np.float32)
-    >>> seams(space, line, nearest_neighbours(space)).pairs.tolist()[0]
+    >>> seams(space, line, NeighbourSearch(space).neighbours).pairs.tolist()[0]
     [19, 20]
     """
     count = len(space.features)
     places = _checked(positions if grid is None else grid.positions, count)
-    pairs = _beside_on_map(places) if grid is None else _beside_on_grid(grid)
-    near, far = _usual_distances(space.features, neighbours)
+    pairs = _beside_on_grid(grid) if grid is not None else (yield from _beside_on_map(places))
+    near, far = yield from _usual_distances(space.features, neighbours)
     meaning = (
         f"0: as near as true neighbours usually are ({near:.3g}); 1: as far apart as two images at "
         f"random ({far:.3g})"
     )
-    distance = _distances(space.features, pairs)
+    distance = yield from _distances(space.features, pairs)
     keep = np.flatnonzero(distance > near) if far > near else np.zeros(0, np.int64)
     keep = keep[np.argsort(-distance[keep], kind="stable")][: max(most, 0)]
     strength = np.clip((distance[keep] - near) / max(far - near, 1e-30), 0, 1)
     return Seams(pairs[keep].astype(np.int32), strength.astype(np.float32), meaning)
 
 
+@InSteps
 def nearest_on_map(
     positions: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+) -> Steps[tuple[NDArray[np.int32], NDArray[np.float32]]]:
     """The images that lie nearest to each on a map.
 
     Parameters
@@ -276,48 +282,26 @@ def nearest_on_map(
     >>> index.ravel().tolist(), distance.ravel().tolist()
     ([1, 0, 1], [1.0, 1.0, 2.0])
     """
-    count = len(positions)
+    places = np.asarray(positions, np.float32)
+    count = len(places)
     k = max(min(k, count - 1), 0)
+    index = np.zeros((count, k), np.int32)
+    distance = np.zeros((count, k), np.float32)
     if k == 0:
-        return np.zeros((count, 0), np.int32), np.zeros((count, 0), np.float32)
-    distance, index = cKDTree(positions).query(positions, k + 1)
-    own = index == np.arange(count)[:, None]
-    # Where many lie at one place, the image itself may not be among those that were found.
-    own[~own.any(axis=1), k] = True
-    return (
-        index[~own].reshape(count, k).astype(np.int32),
-        distance[~own].reshape(count, k).astype(np.float32),
-    )
-
-
-def nearer_on_map(
-    positions: NDArray[np.float32], row: int, others: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """How many images lie nearer to an image on the map than some others do.
-
-    Parameters
-    ----------
-    positions : float array, shape (n, 2)
-        The map.
-    row : int
-        The image.
-    others : int array, shape (k,)
-        Rows, such as of its true neighbours.
-
-    Returns
-    -------
-    int32 array, shape (k,)
-        0 for the nearest; the image itself is not counted.
-
-    Examples
-    --------
-    >>> places = np.float32([[0, 0], [1, 0], [3, 0], [5, 0]])
-    >>> nearer_on_map(places, 0, np.int32([3, 1])).tolist()
-    [2, 0]
-    """
-    square = _square_ways(np.asarray(positions), np.array([row]))[0]
-    square[row] = np.inf
-    return np.array([np.count_nonzero(square < square[other]) for other in others], np.int32)
+        return index, distance
+    # Of images at one place as many as can be among the nearest: a tree cannot part them.
+    kept = first_of_equals(places, k + 1)
+    tree = cKDTree(places[kept])
+    for start in range(0, count, _SOUGHT):
+        part = slice(start, min(start + _SOUGHT, count))
+        away, found = tree.query(places[part], k + 1)
+        found = kept[found]
+        own = found == np.arange(part.start, part.stop)[:, None]
+        # Where many lie at one place, the image itself may not be among those that were found.
+        own[~own.any(axis=1), k] = True
+        index[part], distance[part] = (each[~own].reshape(-1, k) for each in (found, away))
+        yield None
+    return index, distance
 
 
 def _checked(positions: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -345,10 +329,16 @@ def _sentence(k: int, means: list[float], preserved: float, measured: int, count
     """What was measured, for a person."""
     among = "" if measured == count else f", measured on {measured:,} of {count:,} images"
     of = f"the {k} images" if k > 1 else "the image"
+    kept, trustworthy, continuous = (_hundredths(each) for each in (preserved, *means))
     return (
-        f"Of {of} most like an image, the map keeps {preserved:.0%} near it "
-        f"(trustworthiness {means[0]:.2f}, continuity {means[1]:.2f}{among})."
+        f"Of {of} most like an image, the map keeps {100 * kept:.0f} % near it "
+        f"(trustworthiness {trustworthy:.2f}, continuity {continuous:.2f}{among})."
     )
+
+
+def _hundredths(share: float) -> float:
+    """To be told with two decimals: 1.00 is for what is perfect."""
+    return min(share, 0.99) if share < 1 else share
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:
@@ -390,7 +380,7 @@ def _faults(
     on_map: NDArray[np.int32],
     rows: NDArray[np.int64],
     k: int,
-) -> NDArray[np.float64]:
+) -> Steps[NDArray[np.float64]]:
     """Ranks beyond the k-th in feature space and on the map, float64 (2, m)."""
     # Centred, as rounding grows with the lengths.
     centred = torch.from_numpy(np.ascontiguousarray(features, np.float32))
@@ -408,6 +398,7 @@ def _faults(
         way = _square_ways(places, here)
         way[own] = np.inf
         faults[1, part] = _beyond(way, k, true, 0.0)
+        yield None
     return faults
 
 
@@ -416,7 +407,7 @@ def _preserved(
     on_map: NDArray[np.int32],
     neighbours: Neighbours,
     k: int,
-) -> NDArray[np.float32]:
+) -> Steps[NDArray[np.float32]]:
     """Share of each image's k nearest on the map that are as near as the k nearest there are."""
     table = neighbours.index[:, :k]
     kept = np.zeros(on_map.shape, bool)
@@ -428,21 +419,27 @@ def _preserved(
         tied = (beyond <= limit * (1 + _TIE))[row]
         row, column = row[tied], column[tied]
     pairs = np.stack([row, on_map[row, column]], axis=1)
-    same = _distances(features, pairs) <= neighbours.distance[row, k - 1] * (1 + _TIE)
+    distance = yield from _distances(features, pairs)
+    same = distance <= neighbours.distance[row, k - 1] * (1 + _TIE)
     kept[row[same], column[same]] = True
     return np.asarray(kept.mean(axis=1), np.float32)
 
 
-def _distances(features: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+def _distances(
+    features: NDArray[np.float32], pairs: NDArray[np.int64]
+) -> Steps[NDArray[np.float32]]:
     """Euclidean distances of pairs in feature space."""
     distance = np.empty(len(pairs), np.float32)
     for part in _blocks(len(pairs), features.shape[1]):
         step = features[pairs[part, 0]] - features[pairs[part, 1]]
         distance[part] = np.sqrt(np.einsum("ij,ij->i", step, step))
+        yield None
     return distance
 
 
-def _usual_distances(features: NDArray[np.float32], neighbours: Neighbours) -> tuple[float, float]:
+def _usual_distances(
+    features: NDArray[np.float32], neighbours: Neighbours
+) -> Steps[tuple[float, float]]:
     """Median distance to true neighbours, and between two images at random."""
     count = len(features)
     if count < 2:
@@ -450,11 +447,11 @@ def _usual_distances(features: NDArray[np.float32], neighbours: Neighbours) -> t
     draw = np.random.default_rng(0)
     first = draw.integers(count, size=_RANDOM_PAIRS)
     second = (first + draw.integers(1, count, size=_RANDOM_PAIRS)) % count
-    far = np.median(_distances(features, np.stack([first, second], axis=1)))
-    return float(np.median(neighbours.distance)), float(far)
+    far = yield from _distances(features, np.stack([first, second], axis=1))
+    return float(np.median(neighbours.distance)), float(np.median(far))
 
 
-def _beside_on_map(places: NDArray[np.float32]) -> NDArray[np.int64]:
+def _beside_on_map(places: NDArray[np.float32]) -> Steps[NDArray[np.int64]]:
     """Pairs of images side by side on the map, each once, the smaller first."""
     count = len(places)
     if count < 2:
@@ -466,8 +463,10 @@ def _beside_on_map(places: NDArray[np.float32]) -> NDArray[np.int64]:
         along = np.linalg.svd(places - places.mean(axis=0), full_matrices=False)[2][0]
         order = np.argsort(places @ along, kind="stable")
         edges = np.stack([order[:-1], order[1:]], axis=1)
-    edges = np.unique(np.sort(edges, axis=1).astype(np.int64), axis=0)
-    reach = nearest_on_map(places, _SURROUNDINGS)[1][:, -1]
+    yield None
+    edges = np.sort(edges, axis=1).astype(np.int64)
+    edges = np.stack(np.divmod(np.unique(edges @ [count, 1]), count), axis=1)
+    reach = (yield from nearest_on_map.steps(places, _SURROUNDINGS))[1][:, -1]
     length = np.linalg.norm(places[edges[:, 0]] - places[edges[:, 1]], axis=1)
     return np.asarray(edges[2 * length <= reach[edges[:, 0]] + reach[edges[:, 1]]])
 

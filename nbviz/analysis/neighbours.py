@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nbviz.analysis.feature_space import FeatureSpace
 
-__all__ = ["NeighbourSearch", "Neighbours", "nearest_neighbours", "neighbours_of"]
+__all__ = ["NeighbourSearch", "Neighbours", "first_of_equals", "nearest_rows", "neighbours_of"]
 
 # Up to so many rows every distance is computed; up to so many, every one in few dimensions.
 _EXACT_ROWS, _BLOCK_ROWS = 20_000, 100_000
@@ -25,6 +25,8 @@ _SAMPLE = 500
 _SPARE = 8
 # Queries with many ties that are done together.
 _DOUBTFUL = 32
+# Of so few queries the plain distances to all rows are there before a search is set up.
+_FEW = 8
 # Distances held at once: 32 MiB, and less than 0.1 s of work for two cores.
 _AT_ONCE = 8_388_608
 
@@ -33,7 +35,7 @@ Table = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The nearest of each image; see :func:`nearest_neighbours`.
+    """The nearest of each image; see :class:`NeighbourSearch`.
 
     Attributes
     ----------
@@ -140,6 +142,11 @@ class NeighbourSearch:
         whole = sum(each.cost for each in self._passes)
         return sum(each.cost * each.done for each in self._passes) / whole
 
+    @property
+    def lengthy(self) -> bool:
+        """Whether `advance` is now a descent, in one go."""
+        return isinstance(self._near, _Descent) and self._near.done < 1
+
     def advance(self) -> None:
         """Do the next block, some 0.1 s of work; nothing where all is done.
 
@@ -188,41 +195,6 @@ class NeighbourSearch:
         return _Blocks(reduced, wanted, device)
 
 
-def nearest_neighbours(
-    space: FeatureSpace, k: int = 15, *, device: torch.device | str | None = None
-) -> Neighbours:
-    """The nearest of each image, by Euclidean distance of `space.features`.
-
-    Exact up to 20,000 images; beyond, as :class:`NeighbourSearch` says, with the share of the true
-    neighbours that were found.
-
-    Parameters
-    ----------
-    space : FeatureSpace
-    k : int
-        How many; fewer where there are not so many others.
-    device : torch.device or str, optional
-        Where to compute; the CPU by default.
-
-    Returns
-    -------
-    Neighbours
-
-    Raises
-    ------
-    ValueError
-        If `k` is below 1.
-
-    Examples
-    --------
-    >>> from nbviz.analysis.feature_space import feature_space
-    >>> space = feature_space([[0.0], [1.0], [3.0]], normalise=False)
-    >>> nearest_neighbours(space, 2).index.tolist()
-    [[1, 2], [0, 2], [1, 0]]
-    """
-    return NeighbourSearch(space, k, device=device).neighbours
-
-
 def neighbours_of(
     space: FeatureSpace, new: Any, k: int = 15, *, device: torch.device | str | None = None
 ) -> Table:
@@ -269,11 +241,27 @@ def nearest_rows(
 ) -> Table:
     """Of each query, the nearest rows of a matrix: index and distance, (m, k), nearest first."""
     k = min(k, len(matrix))
-    exact = _ExactSearch(matrix, k, torch.device(device or "cpu"))
-    found = [exact.nearest(queries[block]) for block in exact.blocks(len(queries))]
+    if len(queries) <= _FEW:
+        found = [_nearest_of_all(matrix, query, k) for query in queries]
+    else:
+        exact = _ExactSearch(matrix, k, torch.device(device or "cpu"))
+        found = [exact.nearest(queries[block]) for block in exact.blocks(len(queries))]
     empty = (np.zeros((0, k), np.int32), np.zeros((0, k), np.float32))
     index, distance = zip(empty, *found, strict=True)
     return np.concatenate(index), np.concatenate(distance)
+
+
+def _nearest_of_all(matrix: NDArray[np.float32], query: NDArray[np.float32], k: int) -> Table:
+    """Of one query, (1, k) each; ties by row."""
+    away = torch.cdist(
+        torch.from_numpy(query[None]),
+        torch.from_numpy(matrix),
+        compute_mode="donot_use_mm_for_euclid_dist",
+    )[0].numpy()
+    limit = np.partition(away, k - 1)[k - 1]
+    near = np.flatnonzero(away <= limit)
+    near = near[np.argsort(away[near], kind="stable")[:k]][None]
+    return near.astype(np.int32), away[near]
 
 
 class _Pass(ABC):
@@ -408,7 +396,7 @@ class _ExactSearch:
     def __init__(self, matrix: NDArray[np.float32], k: int, device: torch.device) -> None:
         self._k = k
         # Of equal rows, no more than k + 1 can be among the nearest k of any other or of their own.
-        self._numbers = _first_of_equals(matrix, k + 1)
+        self._numbers = first_of_equals(matrix, k + 1)
         self._position = np.full(len(matrix), -1)
         self._position[self._numbers] = np.arange(len(self._numbers))
         whole = len(self._numbers) == len(matrix)
@@ -474,12 +462,22 @@ def _product_error(width: int) -> float:
     return 2 * inputs + 4 * (width + 8) * 2.0**-24
 
 
-def _first_of_equals(matrix: NDArray[np.float32], most: int) -> NDArray[np.int64]:
-    """Numbers of rows, ascending, of which no more than `most` are equal."""
-    keys = matrix.view(np.dtype((np.void, matrix.shape[1] * matrix.itemsize)))[:, 0]
-    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    if counts.max() <= most:
+def first_of_equals(matrix: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """Numbers of rows, ascending, of which no more than `most` are equal, bit by bit."""
+    bits = matrix.view(np.uint32)
+    # Rows are sorted by a hash first, as they are long; those that it may take for equal, by bits.
+    odd = np.random.default_rng(0).integers(0, 2**32, bits.shape[1], np.uint32) | np.uint32(1)
+    hashes = np.empty(len(bits), np.uint64)
+    rows = max(1, _AT_ONCE // bits.shape[1])
+    for start in range(0, len(bits), rows):
+        part = slice(start, start + rows)
+        hashes[part] = (bits[part] * odd).sum(1, dtype=np.uint64)
+    _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    many = np.flatnonzero(counts[group] > most)
+    if not len(many):
         return np.arange(len(matrix))
+    keys = matrix[many].view(np.dtype((np.void, matrix.shape[1] * matrix.itemsize)))[:, 0]
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")
-    place = np.arange(len(matrix)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(order[place < most])
+    place = np.arange(len(many)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.delete(np.arange(len(matrix)), many[order[place >= most]])

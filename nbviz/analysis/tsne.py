@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-__all__ = ["EXAGGERATION", "NEEDED", "TSNEOptimisation", "first_places", "placed_by_tsne"]
+__all__ = ["NEEDED", "TSNEOptimisation", "first_places", "placed_by_tsne"]
 
-# Attraction between neighbours at first, and the divisor of the learning rate.
-EXAGGERATION = 12.0
+# Attraction between neighbours at first, and the divisor of the learning rate for as long.
+_EXAGGERATION = 12.0
 # Neighbours for each unit of perplexity: those farther away have next to no weight.
 NEEDED = 3
-# Momentum while exaggerated and afterwards.
-_MOMENTUM = (0.8, 0.8)
+_MOMENTUM = 0.8
 # Standard deviation of the first places, small so that all are nearly at one point.
 _START = 1e-4
 # Points from which several threads pay: below, waiting for one another takes longer than the work.
@@ -44,6 +43,10 @@ class TSNEOptimisation:
     al. 2019, "Fast interpolation-based t-SNE for improved visualization of single-cell RNA-seq
     data"), both as openTSNE has them (Poličar, Stražar and Zupan 2024, "openTSNE: A Modular Python
     Library for t-SNE Dimensionality Reduction and Embedding").
+
+    The learning rate is n / exaggeration (Belkina et al. 2019, "Automated optimized parameters for
+    t-distributed stochastic neighbor embedding"): n / 12 while attraction is 12 times stronger, and
+    n afterwards. That and a momentum of 0.8 throughout are openTSNE's own defaults.
 
     How many iterations are done at once does not change the result.
 
@@ -86,7 +89,7 @@ class TSNEOptimisation:
         self._affinities = affinities
         self._plain = affinities.P
         # Multiplied once, as openTSNE would at each call, whose roundings would add up.
-        affinities.P = self._plain * EXAGGERATION
+        affinities.P = self._plain * _EXAGGERATION
         self._embedding = TSNEEmbedding(
             first_places(start, _START, seed), affinities, random_state=seed
         )
@@ -119,8 +122,8 @@ class TSNEOptimisation:
         self._embedding.optimize(
             steps,
             inplace=True,
-            momentum=_MOMENTUM[0 if first else 1],
-            learning_rate=len(self._embedding) / (EXAGGERATION if first else 1),
+            momentum=_MOMENTUM,
+            learning_rate=len(self._embedding) / (_EXAGGERATION if first else 1),
             negative_gradient_method=self._gradient,
             n_jobs=self._jobs,
         )

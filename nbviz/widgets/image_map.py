@@ -30,6 +30,9 @@ from nbviz.widgets.image_map_tiles import ImageTiles
 from nbviz.widgets.image_map_work import MapWork
 from nbviz.widgets.printed_page import Layout, PrintedView
 
+# Beyond, a grid takes minutes.
+MOST_IN_GRID = 1_000_000
+
 
 class ImageMap(ImageMapAnswers, PrintedView):
     """The images of a data set, each placed beside those that are like it for a network.
@@ -186,9 +189,9 @@ class ImageMap(ImageMapAnswers, PrintedView):
         """
         with tqdm(disable=not progress, bar_format="{desc}") as bar:
             try:
-                if self._work.stopped:
-                    self._work.stopped = False
-                    self._unsettle()
+                with self._lock:
+                    self._resume()
+                    self._show_progress()
                 while not self.progress["finished"]:
                     with self._lock:
                         self._go_on()
@@ -276,7 +279,7 @@ class ImageMap(ImageMapAnswers, PrintedView):
         """How far the layout on show can be trusted, for all and for each image."""
         with self._lock:
             found = self._work.trust(self.arrangement)
-            self._show_trust()
+            self._show_found("grid" if self.arrangement == "grid" else "trust")
         return found
 
     def place(self, picture: Any) -> dict[str, Any]:
@@ -308,7 +311,7 @@ class ImageMap(ImageMapAnswers, PrintedView):
     def still_caption(self) -> str:
         """One sentence or more: what the map is, of how many images, and how far to trust it."""
         images = state.counted(len(self._numbers), "image")
-        missing = "" if self._work.settled else ", not finished"
+        missing = "" if self._work.placed else ", not finished"
         layout = {"grid": ", as a grid", "pca": ", here by its principal components"}
         said = f"{images} by {self.embedding.described}{layout.get(self.arrangement, '')}{missing}."
         return " ".join([said, *([self.trust["sentence"]] if self.trust else [])])
@@ -331,43 +334,70 @@ class ImageMap(ImageMapAnswers, PrintedView):
         return [layer["name"] for layer in self._offered]
 
     def _noted(self) -> list[str]:
-        notes = list(self.embedding.notes)
+        notes = [*self._columns.notes, *self.embedding.notes]
         # The last one says that it is not finished, which the view shows by itself.
-        return notes if self._work.settled else notes[:-1]
+        return notes if self.embedding.finished else notes[:-1]
 
     def _bring(self, changed: set[str]) -> None:
         first = not self.colour_layer
+        count = len(self._numbers)
+        if "arrangement" in changed and self.arrangement == "grid" and count > MOST_IN_GRID:
+            raise ValueError(
+                f"expected a grid of {MOST_IN_GRID:,} images at most, got {count:,}, which would "
+                'take minutes; choose "map", or make a map of fewer'
+            )
+        if {"arrangement", "colour", "border", "seams"} & changed:
+            self._left = False
         if "colour" in changed and not first:
             # A filter of other categories, or another scale, means nothing here.
             for name in ("hidden", "range"):
                 if name not in changed:
                     setattr(self, name, [])
         with self.hold_sync():
+            if {"arrangement", "colour", "border", "seams"} & changed:
+                self._at_once()
             if "arrangement" in changed:
                 self._bring_layout()
             if {"arrangement", "colour", "border"} & changed:
                 self._bring_colours(changed)
             if {"arrangement", "seams"} & changed:
-                wanted = self.seams and self._work.settled
-                self.seam_lines = state.seam_state(self._work, self.arrangement) if wanted else {}
+                self._bring_seams()
             if "search" in changed:
                 self.found = self._search()
         if not first:
             self._show_progress()
 
+    def _at_once(self) -> None:
+        """Work out what the choices want, of a map of few images that stay where they are."""
+        work, layout = self._work, self.arrangement
+        if not (work.few and work.settled):
+            return
+        if layout == "grid" and not work.known("grid"):
+            work.grid()
+            self.points = state.points_state(work, self._numbers)
+        if work.known_neighbours is not None:
+            work.trust(layout)
+            if self.seams:
+                work.seams(layout)
+
     def _bring_layout(self) -> None:
-        if self.arrangement == "grid" and self._work.settled and self._work.layout("grid") is None:
-            self._work.grid()
-            self.points = state.points_state(self._work, self._numbers)
-        known = self._work.known_trust(self.arrangement)
-        self.trust = {} if known is None else state.trust_state(known, self.arrangement)
+        known, finished = self._work.known_trust(self.arrangement), self._work.placed
+        told = (
+            () if known is None else state.trust_state(known, self.arrangement, finished=finished)
+        )
+        self.trust = dict(told)
+
+    def _bring_seams(self) -> None:
+        there = self.seams and self._work.known("seams", self.arrangement)
+        self.seam_lines = state.seam_state(self._work, self.arrangement) if there else {}
 
     def _bring_colours(self, changed: set[str]) -> None:
         if "colour" in changed or ("arrangement" in changed and self.colour in OF_LAYOUT):
             self._ink = self._inked(self.colour)
             self.colour_layer = self._ink.packed()
         if "border" in changed or ("arrangement" in changed and self.border in OF_LAYOUT):
-            self.border_layer = {} if self.border == "none" else self._inked(self.border).packed()
+            own = self.border not in ("", "none")
+            self.border_layer = self._inked(self.border).packed() if own else {}
         by = self._ink
         if by.kind != "category" and self._columns.label is not None:
             by = self._inked("class")
@@ -394,32 +424,33 @@ class ImageMap(ImageMapAnswers, PrintedView):
         if not named:
             note = "The images have no file names; a number finds an image."
         else:
-            note = f"{state.counted(len(rows), 'file')} found."
-        return wire.pack({"rows": rows.astype(np.int32)}, note=note)
+            none = "No file has this in its name."
+            note = f"{state.counted(len(rows), 'file')} found." if len(rows) else none
+        return wire.pack({"rows": rows.astype(np.int32)}, note=note, search=self.search)
 
     def _settle(self) -> None:
         """Show what can be told now that images stay where they are."""
         with self.hold_sync():
-            if self.arrangement == "grid":
-                self._work.grid()
-            self.points = state.points_state(self._work, self._numbers)
-            self.facts = state.facts_state(self._columns, self._work)
             self.notes = self._noted()
-            waiting = {"colour", "border"} & {
-                name for name in ("colour", "border") if getattr(self, name) in WAITING
-            }
+            self.points = state.points_state(self._work, self._numbers)
+            self._show_found("neighbours")
+
+    def _show_found(self, what: str) -> None:
+        """Show what was worked out after the map, and what waited for it."""
+        with self.hold_sync():
+            if what == "grid":
+                self.points = state.points_state(self._work, self._numbers)
+            if what == "neighbours":
+                self.facts = state.facts_state(self._columns, self._work)
+                self._at_once()
             self._bring_layout()
-            self._bring_colours(waiting)
-            if self.seams:
-                self.seam_lines = state.seam_state(self._work, self.arrangement)
+            self._bring_colours({n for n in ("colour", "border") if getattr(self, n) in WAITING})
+            self._bring_seams()
 
     def _unsettle(self) -> None:
         """Take away what will no longer be so, as images move on."""
         with self.hold_sync():
             self.named, self.trust, self.seam_lines = {}, {}, {}
-
-    def _show_trust(self) -> None:
-        self.trust = state.trust_state(self._work.trust(self.arrangement), self.arrangement)
 
     def _page(self) -> Layout:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,12 +17,22 @@ from nbviz.widgets import wire
 from nbviz.widgets.base import answers, nearest
 from nbviz.widgets.image_map_choices import ImageMapChoices
 from nbviz.widgets.image_map_columns import MapColumns
+from nbviz.widgets.image_map_layers import OF_NEIGHBOURS
 from nbviz.widgets.image_map_own import OwnPictures
 from nbviz.widgets.image_map_tiles import LARGEST, SHEET, STEP, ImageTiles, Tile, Tiles
-from nbviz.widgets.image_map_work import NEAR, MapWork
+from nbviz.widgets.image_map_work import MANY, NEAR, MapWork
 from nbviz.widgets.sliced_work import SLICE
 
 QUESTIONS = ("misplaced", "duplicates", "outliers")
+#: What is done after the map, as a person reads it while it goes on.
+DOING = {
+    "grid": "Giving each image a cell of its own",
+    "clusters": "Grouping the images by k-means",
+    "neighbours": "Finding the nearest images of each for the network",
+    "trust": "Measuring how far the map can be trusted",
+    "seams": "Looking for neighbours here that are far apart for the network",
+    "pictures": "Keeping some pictures for a saved page",
+}
 
 # Seconds after which tiles that are made are sent, and others left for the next question.
 _PATIENCE = 0.5
@@ -44,6 +54,11 @@ class ImageMapAnswers(ImageMapChoices):
     # Rows whose pictures a saved page has, in order, and the tiles that are made of them so far.
     _kept_rows: list[int]
     _kept_tiles: list[Tile]
+    # How much is done of what is worked out after the map.
+    _share = 0.0
+
+    # Whether what is left after the map is not to be done: a person stopped it, or it failed.
+    _left = False
 
     def _settle(self) -> None:
         """Show what can be told now that images stay where they are."""
@@ -53,53 +68,74 @@ class ImageMapAnswers(ImageMapChoices):
         """Take away what will no longer be so, as images move on."""
         raise NotImplementedError
 
-    def _show_trust(self) -> None:
-        """Measure how far the layout can be trusted, and show it."""
+    def _show_found(self, what: str) -> None:
+        """Show what was worked out after the map, and what waited for it."""
         raise NotImplementedError
 
-    def _seek(self) -> None:
-        self._work.seek()
-        if not self._work.seeking:
-            self._settle()
+    def _to_do(self) -> str:
+        """What is to be worked out next after the map; empty for nothing."""
+        work, layout = self._work, self.arrangement
+        if self._left or not work.settled:
+            return ""
+        if layout == "grid" and not work.known("grid"):
+            return "grid"
+        inks = {self.colour, self.border}
+        if "cluster" in inks and not work.clustered:
+            return "clusters"
+        if work.known_neighbours is not None:
+            if not work.known("trust", layout):
+                return "trust"
+            if self.seams and not work.known("seams", layout):
+                return "seams"
+        elif work.placed and (len(work.space) <= MANY or self.seams or inks & {*OF_NEIGHBOURS}):
+            return "neighbours"
+        if work.placed and self._tiles and len(self._kept_tiles) < len(self._kept_rows):
+            return "pictures"
+        return ""
 
-    def _to_do(self) -> tuple[str, Callable[[], None]] | None:
-        """What is to be done after the map, in words, and what does it."""
-        work = self._work
-        if work.seeking:
-            return "Finding the nearest images of each for the network", self._seek
-        if work.known_neighbours is not None and work.known_trust(self.arrangement) is None:
-            return "Measuring how far the map can be trusted", self._show_trust
-        if self._tiles is not None and len(self._kept_tiles) < len(self._kept_rows):
-            return "Keeping some pictures for a saved page", self._keep_pictures
-        return None
+    def _do(self, what: str) -> None:
+        """Work on it for a moment."""
+        work, layout, share = self._work, "" if what == "grid" else self.arrangement, None
+        if what == "pictures":
+            self._keep_pictures()
+            return
+        if what == "clusters":
+            work.clusters(self._columns.groups)
+        elif what == "neighbours":
+            share = work.seek()
+        else:
+            share = work.work_on(what, layout)
+        self._share = share or 0.0
+        if self._to_do() != what:
+            self._share = 0.0
+            self._show_found(what)
 
     def _go_on(self) -> None:
         """Work for a moment on what is next."""
         work = self._work
         try:
-            if not work.placed:
-                if work.stopped:
-                    return
+            if not work.settled:
                 if work.go_on():
                     self._settle()
-            elif (next_one := self._to_do()) is not None:
-                next_one[1]()
+            elif what := self._to_do():
+                self._do(what)
         except BaseException:
             # The view would ask for the same again and again.
-            work.stopped = True
+            work.stopped, self._left = not work.placed, True
             raise
         finally:
-            self._show_progress()
+            self._show_progress(answering=True)
 
     def _progress(self) -> dict[str, Any]:
-        left = self._to_do() if self._work.placed and not self._work.stopped else None
-        return state.progress_state(self._work, rest=left[0] if left else "")
+        what = self._to_do()
+        share = f": {self._share:.0%}" if what in ("grid", "neighbours") else ""
+        return state.progress_state(self._work, rest=what and DOING[what] + share)
 
-    def _show_progress(self) -> None:
-        """Put it into the state where it began, ended or was stopped; else answers carry it."""
+    def _show_progress(self, *, answering: bool = False) -> None:
+        """Put it into the state; as answers carry it, then only where it began, ended, stopped."""
         now = self._progress()
-        flags = ("finished", "stopped")
-        if not self.progress or any(now[flag] != self.progress[flag] for flag in flags):
+        flags = ("finished", "stopped") if answering and self.progress else tuple(now)
+        if any(now[flag] != self.progress.get(flag) for flag in flags):
             self.progress = now
 
     @answers("advance")
@@ -107,9 +143,8 @@ class ImageMapAnswers(ImageMapChoices):
         """Work on the map for a moment; how far it is, and where images stand by now."""
         del asked
         with self._lock:
-            if resume and self._work.stopped:
-                self._work.stopped = False
-                self._unsettle()
+            if resume:
+                self._resume()
             self._go_on()
             places = self._work.places("map")
             arrays = {} if places is None else {"places": places}
@@ -120,11 +155,20 @@ class ImageMapAnswers(ImageMapChoices):
         """Leave the map as it is."""
         del asked
         with self._lock:
-            if not self._work.placed:
+            if self._work.settled:
+                self._left = True
+            else:
                 self._work.stopped = True
                 self._settle()
             self._show_progress()
             return wire.pack({}, **self._progress())
+
+    def _resume(self) -> None:
+        """Go on with all that was stopped."""
+        self._left = False
+        if self._work.stopped:
+            self._work.stopped = False
+            self._unsettle()
 
     @answers("tiles")
     def _answer_tiles(self, tile: int, rows: list[int], **asked: Any) -> dict[str, Any]:
@@ -203,7 +247,7 @@ class ImageMapAnswers(ImageMapChoices):
         number = int(self._columns.numbers[row])
         source = self._columns.source
         with self._lock:
-            lines = state.card_lines(self._columns, self._work, self.arrangement, row)
+            lines = state.card_lines(self._columns, row)
             for name, values in self._columns.colours.items():
                 lines.append(f"{name}: {values[row]}")
         if self._tiles is not None and number in self._tiles.problems:
@@ -221,6 +265,7 @@ class ImageMapAnswers(ImageMapChoices):
         if about not in QUESTIONS:
             raise ValueError(f"expected one of {', '.join(QUESTIONS)}, got {about!r}")
         with self._lock:
+            self._check_neighbours()
             if about == "misplaced":
                 found = self._misplaced(label, among)
             elif about == "duplicates":
@@ -235,13 +280,24 @@ class ImageMapAnswers(ImageMapChoices):
         }
         return wire.pack(arrays, about=about, said=list(said), sentence=sentence)
 
+    def _check_neighbours(self) -> None:
+        """Whether a view may ask of the table of neighbours: of many images it takes long."""
+        if self._work.known_neighbours is not None or self._work.few:
+            return
+        if len(self._work.space) <= MANY:
+            raise ValueError("the nearest images of each are being found; ask again after that")
+        raise ValueError(
+            f"of more than {MANY:,} images the nearest of each are found once they are wanted; "
+            "colour by Loneliness, and ask again when it is there"
+        )
+
     def _misplaced(self, label: Any, among: Any) -> _Found:
         found = self._found_misplaced(label, among)
         names, total = self._columns.classes, len(found.rows)
         own = self._labels()
         rows = found.rows[:_MOST_FOUND]
         said = [
-            f"{class_name(int(own[row]), names)}, but {share:.0%} of its neighbours are "
+            f"{class_name(int(own[row]), names)}, but {100 * share:.0f} % of its neighbours are "
             f"{class_name(int(other), names)}"
             for row, other, share in zip(rows, found.among, found.among_share, strict=False)
         ]
@@ -276,7 +332,11 @@ class ImageMapAnswers(ImageMapChoices):
     def _duplicates(self) -> _Found:
         pairs, distance = self._work.duplicates(_MOST_FOUND)
         same = int((distance == 0).sum())
-        told = f"{state.counted(same, 'pair')} with equal features." if same else "None is equal."
+        told = (
+            f"{state.counted(same, 'pair')} with equal features."
+            if same
+            else "No two have equal features."
+        )
         sentence = f"The pairs of images that are nearest for the network. {told}"
         said = [f"distance {one:.3g}" for one in distance]
         return pairs[:, 0], pairs[:, 1], distance, said, sentence

@@ -63,8 +63,9 @@ class ImageMapChoices(GatheredChoices):
     ``"pca"`` (the first two principal components)."""
     colour = traitlets.Unicode().tag(sync=True)
     """What images are coloured by: the name of one of `layers`."""
-    border = traitlets.Unicode("none").tag(sync=True)
-    """What borders are coloured by, likewise; ``"none"`` for no borders."""
+    border = traitlets.Unicode().tag(sync=True)
+    """What borders of pictures are coloured by: one of `layers`, ``""`` (default) for the same as
+    `colour`, ``"none"`` for no borders."""
     hidden = traitlets.List(traitlets.Int()).tag(sync=True)
     """Categories of `colour` that are filtered away, by number; -1 for images without one."""
     range = traitlets.List(traitlets.Float()).tag(sync=True)
@@ -84,7 +85,7 @@ class ImageMapChoices(GatheredChoices):
     camera = traitlets.List(traitlets.Float()).tag(sync=True)
     """What is in view: x and y of the middle, 0 to 65535 with y down, and zoom, 1 for all; empty
     (default) shows all."""
-    height = traitlets.Int(520, min=200, max=2000).tag(sync=True)
+    height = traitlets.Int(560, min=200, max=2000).tag(sync=True)
     """Height of the map in CSS pixels."""
     selected = Numbers(())
     """Numbers of the images that are selected, int64 array, ascending; settable, observable."""
@@ -134,7 +135,7 @@ class ImageMapChoices(GatheredChoices):
     def _check_layer(self, proposal: dict[str, Any]) -> str:
         name: str = proposal["value"]
         known = self._layer_names()
-        if name not in known:
+        if name not in known and not (name == "" and proposal["trait"].name == "border"):
             raise traitlets.TraitError(
                 f"{proposal['trait'].name} must be one of {', '.join(map(repr, known))}; got "
                 f"{name!r}{nearest(name, known)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from nbviz.network import Network
 from nbviz.scanning.result import Scan
 from nbviz.scanning.source import ImageSource
 from nbviz.widgets.base import nearest
+
+# Images that a sentence names.
+_NAMED = 3
 
 Labels = tuple[np.ndarray, tuple[str, ...] | None]
 
@@ -45,6 +48,13 @@ class MapColumns:
     layer: str | None
     """What the features are the output of, if that is known."""
     colours: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """Sentences on images that are not on the map."""
+
+    @property
+    def groups(self) -> int | None:
+        """As many clusters as classes are looked for, if these are known."""
+        return len(self.classes) if self.classes else None
 
     def taken(self, rows: np.ndarray) -> MapColumns:
         """The same of some rows only."""
@@ -54,20 +64,13 @@ class MapColumns:
         def some(column: np.ndarray | None) -> Any:
             return None if column is None else column[rows]
 
-        return MapColumns(
-            self.features,
-            self.embedding,
-            self.numbers[rows],
-            some(self.label),
-            some(self.predicted),
-            some(self.confidence),
-            self.classes,
-            self.outputs,
-            self.source,
-            self.missing,
-            self.network,
-            self.layer,
-            {name: column[rows] for name, column in self.colours.items()},
+        return replace(
+            self,
+            numbers=self.numbers[rows],
+            label=some(self.label),
+            predicted=some(self.predicted),
+            confidence=some(self.confidence),
+            colours={name: column[rows] for name, column in self.colours.items()},
         )
 
     def right(self) -> np.ndarray | None:
@@ -161,7 +164,7 @@ def _of_scan(
     label = rows.label
     if labels is not None:
         label, names = _numbered(labels, count, names, given_names=classes is not None)
-    return MapColumns(
+    columns = MapColumns(
         rows.features,
         _checked(embedding, count),
         rows.index,
@@ -175,6 +178,30 @@ def _of_scan(
         scan.network,
         scan.settings.features,
         _checked_colours(colours, count),
+    )
+    return _without_skipped(columns, scan)
+
+
+def _without_skipped(columns: MapColumns, scan: Scan) -> MapColumns:
+    """The images that could be read; the others have no features, and are named with the reason."""
+    skipped = scan.skipped
+    if not skipped:
+        return columns
+    some = "; ".join(f"number {number}, {reason}" for number, reason in skipped[:_NAMED])
+    more = f"; and {len(skipped) - _NAMED:,} more (scan.skipped)" if len(skipped) > _NAMED else ""
+    are, them = ("image is", "it") if len(skipped) == 1 else ("images are", "them")
+    reasons = f"as the scan could not read {them}: {some}{more}"
+    note = f"{len(skipped):,} {are} not on the map, {reasons}."
+    if isinstance(columns.embedding, Embedding):
+        return replace(columns, notes=(note,))  # it knows of which images it is
+    read = np.flatnonzero(~np.isin(columns.numbers, [number for number, _ in skipped]))
+    if not len(read):
+        raise ValueError(f"expected a scan with images that could be read, got none: {note}")
+    return replace(
+        columns.taken(read),
+        features=columns.features[read],
+        embedding=None if columns.embedding is None else np.asarray(columns.embedding)[read],
+        notes=(note,),
     )
 
 

@@ -151,5 +151,5 @@ def no_ink(count: int) -> Ink:
 
 def waiting_ink(name: str, label: str, kind: Kind, count: int) -> Ink:
     """Of what is not known yet."""
-    meaning = "is worked out once the map is there"
+    meaning = "is being worked out"
     return Ink(name, label, kind, np.full(count, NONE, np.uint16), meaning=meaning)

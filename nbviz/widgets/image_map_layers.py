@@ -18,9 +18,10 @@ from nbviz.widgets.image_map_inks import (
 )
 from nbviz.widgets.image_map_work import MapWork
 
-#: Layers that wait until images stay where they are, and those that go with the layout.
-WAITING = ("trust", "kept", "outlier")
+#: Layers that go with the layout, those that wait for the neighbours, and all that wait.
 OF_LAYOUT = ("trust", "kept")
+OF_NEIGHBOURS = (*OF_LAYOUT, "outlier")
+WAITING = (*OF_NEIGHBOURS, "cluster")
 
 _LABELS: dict[str, tuple[str, Kind]] = {
     "none": ("Nothing", "none"),
@@ -48,7 +49,7 @@ def layers_of(columns: MapColumns) -> list[dict[str, str]]:
         "prediction": columns.predicted is not None,
         "confidence": columns.confidence is not None,
         "right": columns.right() is not None,
-        **dict.fromkeys(WAITING, len(columns.numbers) > 2),
+        **dict.fromkeys(OF_NEIGHBOURS, len(columns.numbers) > 2),
     }
     layers = [
         {"name": name, "label": label, "kind": kind}
@@ -69,7 +70,7 @@ def inked(name: str, columns: MapColumns, work: MapWork, layout: str) -> Ink:
     if name in columns.colours:
         return users_ink(name, columns.colours[name])
     label, kind = _LABELS[name]
-    if name in WAITING and not (work.settled and work.known_neighbours is not None):
+    if name in WAITING and not _there(name, work, layout):
         return waiting_ink(name, label, kind, len(columns.numbers))
     make: dict[str, Callable[[], Ink]] = {
         "none": lambda: no_ink(len(columns.numbers)),
@@ -83,6 +84,15 @@ def inked(name: str, columns: MapColumns, work: MapWork, layout: str) -> Ink:
         "outlier": lambda: _outlier(work),
     }
     return make[name]()
+
+
+def _there(name: str, work: MapWork, layout: str) -> bool:
+    """Whether colours that wait can be had now, at once."""
+    if name == "cluster":
+        return work.few or work.clustered
+    if not work.settled or work.known_neighbours is None:
+        return False
+    return name == "outlier" or work.few or work.known("trust", layout)
 
 
 def _categories(name: str, numbers: np.ndarray | None, names: tuple[str, ...] | None) -> Ink:
@@ -99,7 +109,7 @@ def _confidence(columns: MapColumns) -> Ink:
 
 
 def _clusters(columns: MapColumns, work: MapWork) -> Ink:
-    found = work.clusters(len(columns.classes) if columns.classes else None)
+    found = work.clusters(columns.groups)
     names = [f"cluster {number}" for number in range(int(found.max(initial=-1)) + 1)]
     meaning = "by k-means on the features, the largest first"
     return category_ink("cluster", _LABELS["cluster"][0], found, names, meaning)

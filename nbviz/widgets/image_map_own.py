@@ -134,7 +134,7 @@ class OwnPictures:
         columns, lines = self._columns, []
         if predicted >= 0:
             name = class_name(predicted, self._network.classes)
-            lines.append(f"Taken for: {name}, {confidence:.0%}")
+            lines.append(f"Taken for: {name}, {100 * confidence:.0f} %")
         if columns.label is not None and len(rows):
             labels = columns.label[rows]
             known = labels[labels >= 0]

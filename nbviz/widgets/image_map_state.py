@@ -65,20 +65,20 @@ def named_state(work: MapWork, ink: Ink, layout: str) -> dict[str, Any]:
     positions = work.layout(layout)
     if ink.kind != "category" or positions is None:
         return {}
-    numbers, places, counts = category_places(positions, ink.numbers())
-    order = np.argsort(-counts, kind="stable")[:_MOST_NAMES]
-    at = work.frame(layout).places(places[order])
+    numbers, positions, counts = category_places(positions, ink.numbers(), most=_MOST_NAMES)
+    places = work.frame(layout).places(positions)
     listed = [
         [int(n), int(x), int(y), int(c)]
-        for n, (x, y), c in zip(numbers[order], at, counts[order], strict=True)
+        for n, (x, y), c in zip(numbers, places, counts, strict=True)
     ]
     names = {number: name for number, name, _ in ink.categories}
     texts = [names[number] for number, *_ in listed]
     return {"layout": layout, "places": listed, "texts": texts, "by": ink.name}
 
 
-def trust_state(trust: MapTrust, layout: str) -> dict[str, Any]:
-    """How far a layout can be trusted."""
+def trust_state(trust: MapTrust, layout: str, *, finished: bool) -> dict[str, Any]:
+    """How far a layout, of a map that is finished or not, can be trusted."""
+    unfinished = "" if finished or layout == "pca" else "The map is not finished. "
     return {
         "trustworthiness": _plain(trust.trustworthiness),
         "continuity": _plain(trust.continuity),
@@ -87,7 +87,7 @@ def trust_state(trust: MapTrust, layout: str) -> dict[str, Any]:
         "measured": trust.measured,
         "exact": trust.exact,
         "layout": layout,
-        "sentence": trust.sentence,
+        "sentence": unfinished + trust.sentence,
     }
 
 
@@ -109,22 +109,24 @@ def progress_state(work: MapWork, *, rest: str) -> dict[str, Any]:
     step, count = work.step, len(work.space.rows)
     images = counted(count, "image")
     iteration, total = (step.iteration, step.total) if step is not None else (1, 1)
-    if work.placed:
-        sentence = rest or f"{images} placed."
+    if rest:
+        sentence, iteration = rest, total  # images move no more
+    elif work.placed:
+        sentence = f"{images} placed."
     elif work.stopped:
         sentence = f"Stopped after {iteration:,} of {total:,} steps."
     else:
         sentence = step.sentence if step is not None else ""
     return {
         "finished": work.placed and not rest,
-        "stopped": work.stopped and not work.placed,
+        "stopped": work.stopped and not work.placed and not rest,
         "iteration": iteration,
         "total": total,
         "sentence": sentence,
     }
 
 
-def card_lines(columns: MapColumns, work: MapWork, layout: str, row: int) -> list[str]:
+def card_lines(columns: MapColumns, row: int) -> list[str]:
     """What is to be said of an image, a line each."""
     lines = []
     label = -1 if columns.label is None else int(columns.label[row])
@@ -133,12 +135,8 @@ def card_lines(columns: MapColumns, work: MapWork, layout: str, row: int) -> lis
     predicted = -1 if columns.predicted is None else int(columns.predicted[row])
     if predicted >= 0:
         confidence = np.nan if columns.confidence is None else float(columns.confidence[row])
-        share = f", {confidence:.0%}" if np.isfinite(confidence) else ""
+        share = f", {100 * confidence:.0f} %" if np.isfinite(confidence) else ""
         lines.append(f"Taken for: {class_name(predicted, columns.outputs)}{share}")
-    trust = work.known_trust(layout)
-    if trust is not None and np.isfinite(trust.point_preserved[row]):
-        kept = round(float(trust.point_preserved[row]) * trust.k)
-        lines.append(f"Of its {trust.k} nearest images {kept} are among the {trust.k} nearest here")
     return lines
 
 

@@ -6,25 +6,31 @@ All is kept that a person may come back to, and let go of when the map moves on.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from nbviz.analysis import map_questions
-from nbviz.analysis.embedding import Embedding, Step, embedding_steps
-from nbviz.analysis.feature_space import FeatureSpace, feature_space, principal_axes
+from nbviz.analysis.embedding import Embedding, EmbeddingRun, Step
+from nbviz.analysis.feature_space import FeatureSpace, feature_space
 from nbviz.analysis.image_grid import GridLayout, grid_layout
 from nbviz.analysis.map_places import MapFrame
 from nbviz.analysis.map_trust import MapTrust, Seams, map_trust, seams
 from nbviz.analysis.neighbours import Neighbours, NeighbourSearch, neighbours_of
-from nbviz.widgets.sliced_work import SLICE, SlicedWork
+from nbviz.widgets.sliced_work import SLICE
 
 #: Neighbours of each image that are kept.
 NEAR = 15
 
-# Of larger sets the table of neighbours is not worked out unless somebody asks for it.
-_MANY = 100_000
+#: What is asked of so few is worked out in no time.
+FEW = 2_000
+#: Of larger sets the table of neighbours is not worked out unless somebody asks for it.
+MANY = 100_000
+
 _CLUSTERS = 10
+# What is worked out of a layout; of one that is no longer, it is let go of.
+_Key = tuple[str, str]
 
 
 class MapWork:
@@ -37,7 +43,7 @@ class MapWork:
     embedding : Embedding or array of shape (n, 2), optional
         Already computed.
     **options
-        Of `embedding_steps`.
+        Of `EmbeddingRun`.
 
     Raises
     ------
@@ -54,21 +60,19 @@ class MapWork:
         self.stopped = False
         """Whether a person stopped it; it goes on when this is set back."""
         if embedding is None:
-            self._run = embedding_steps(features, **options)
-            self._work: SlicedWork[Step] = SlicedWork(self._run)
-            self._step = self._work.go_on(0)
-        self._pca = _first_two(self.space)
+            self._run = EmbeddingRun(features, **options)
+            self._step = next(self._run)
         self._frame = MapFrame.around(self.positions)
         self._neighbours: Neighbours | None = None
         self._clusters: np.ndarray | None = None
         self._lof: np.ndarray | None = None
-        self._forget()
+        self._found: dict[_Key, Any] = {}
+        self._begun: dict[_Key, tuple[list[Any], Iterator[float | None]]] = {}
 
-    def _forget(self) -> None:
-        """Let go of what was worked out of positions that are no longer."""
-        self._grid: GridLayout | None = None
-        self._trust: dict[str, MapTrust] = {}
-        self._seams: dict[str, Seams] = {}
+    @property
+    def few(self) -> bool:
+        """Whether images are so few that nothing takes longer than a moment."""
+        return len(self.space) <= FEW
 
     @property
     def embedding(self) -> Embedding:
@@ -102,22 +106,67 @@ class MapWork:
 
     def go_on(self, seconds: float = SLICE) -> bool:
         """Work on a map that is not finished for a while; whether it is now."""
-        self._step = self._work.go_on(seconds)
+        end = time.monotonic() + seconds
+        for step in self._run:
+            self._step = step
+            # What takes long is told before it begins.
+            if step.lengthy or time.monotonic() >= end:
+                break
         self._frame = (
             MapFrame.around(self.positions) if self.placed else self._frame.followed(self.positions)
         )
-        self._forget()
+        # They were of positions that are no longer.
+        self._found, self._begun = {}, {}
         return self.placed
+
+    def known(self, what: str, layout: str = "") -> bool:
+        """Whether a "grid", or "trust" or "seams" of a layout, is there."""
+        return (what, layout) in self._found
+
+    def work_on(self, what: str, layout: str = "", seconds: float = SLICE) -> float | None:
+        """Work for a while on one of these; how much is done of it, 0 to 1, None if unknown."""
+        key, end = (what, layout), time.monotonic() + seconds
+        if key in self._found:
+            return 1.0
+        if key not in self._begun:
+            results: list[Any] = []
+            self._begun[key] = results, self._begin(results, what, layout)
+        results, steps = self._begun[key]
+        try:
+            for share in steps:
+                if time.monotonic() >= end:
+                    return share
+        except BaseException:
+            del self._begun[key]
+            raise
+        del self._begun[key]
+        self._found[key] = results[0]
+        return 1.0
+
+    def _begin(self, results: list[Any], what: str, layout: str) -> Iterator[float | None]:
+        if what == "grid":
+            return grid_layout.into(results, self.positions)
+        grid = self.grid() if layout == "grid" else None
+        laid = self.space.plane if layout == "pca" else self.positions
+        if what == "trust":
+            laid = laid if grid is None else grid.positions
+            return map_trust.into(results, self.space, laid, self.neighbours)
+        return seams.into(results, self.space, laid, self.neighbours, grid=grid)
+
+    def _all_of(self, what: str, layout: str = "") -> Any:
+        self.work_on(what, layout, np.inf)
+        return self._found[what, layout]
 
     def layout(self, name: str) -> np.ndarray | None:
         """Positions, float32 (n, 2), in a layout; None for a grid that was not laid out."""
         if name == "grid":
-            return None if self._grid is None else self._grid.positions
-        return self._pca if name == "pca" else self.positions
+            grid = self._found.get(("grid", ""))
+            return None if grid is None else grid.positions
+        return self.space.plane if name == "pca" else self.positions
 
     def frame(self, name: str) -> MapFrame:
         """What of the plane of a layout is shown."""
-        if name == "map":
+        if name == "map" and not self.settled:
             return self._frame
         positions = self.layout(name)
         if positions is None:
@@ -131,9 +180,8 @@ class MapWork:
 
     def grid(self) -> GridLayout:
         """The grid of the map as it is."""
-        if self._grid is None:
-            self._grid = grid_layout(self.positions)
-        return self._grid
+        grid: GridLayout = self._all_of("grid")
+        return grid
 
     @property
     def neighbours(self) -> Neighbours:
@@ -149,18 +197,14 @@ class MapWork:
             return None
         return self.neighbours
 
-    @property
-    def seeking(self) -> bool:
-        """Whether neighbours are still to be sought, of a set that is not very large."""
-        return self.known_neighbours is None and len(self.space) <= _MANY
-
-    def seek(self, seconds: float = SLICE) -> None:
-        """Work on the neighbours for a while."""
+    def seek(self, seconds: float = SLICE) -> float:
+        """Work on the neighbours for a while; how much is done."""
         search, end = self.embedding.search, time.monotonic() + seconds
         while search.done < 1:
             search.advance()
             if time.monotonic() >= end:
                 break
+        return search.done
 
     def near(self, row: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The nearest images of one, int32 (k,), and how far they are, float32 (k,)."""
@@ -173,26 +217,17 @@ class MapWork:
 
     def known_trust(self, name: str) -> MapTrust | None:
         """How far a layout can be trusted, if that was measured."""
-        return self._trust.get(name)
+        return self._found.get(("trust", name))
 
     def trust(self, name: str) -> MapTrust:
         """How far a layout can be trusted."""
-        if name not in self._trust:
-            self._trust[name] = map_trust(self.space, self._laid(name), self.neighbours)
-        return self._trust[name]
+        trust: MapTrust = self._all_of("trust", name)
+        return trust
 
     def seams(self, name: str) -> Seams:
         """Where a layout brings together what is far apart for the network."""
-        if name not in self._seams:
-            positions = self._laid(name)
-            grid = self._grid if name == "grid" else None
-            self._seams[name] = seams(self.space, positions, self.neighbours, grid=grid)
-        return self._seams[name]
-
-    def _laid(self, name: str) -> np.ndarray:
-        if name == "grid":
-            return self.grid().positions
-        return self._pca if name == "pca" else self.positions
+        found: Seams = self._all_of("seams", name)
+        return found
 
     def outliers(self) -> np.ndarray:
         """Local outlier factor of each image, float32 (n,)."""
@@ -204,22 +239,17 @@ class MapWork:
         """Pairs of rows that are nearest to each other, int32 (m, 2), and how far, float32 (m,)."""
         return map_questions.near_duplicates(self.neighbours, most=most)
 
+    @property
+    def clustered(self) -> bool:
+        """Whether clusters are there."""
+        return self._clusters is not None
+
     def clusters(self, count: int | None) -> np.ndarray:
         """The cluster of each image, int32 (n,)."""
         if self._clusters is None:
             found = map_questions.clusters(self.space.reduced, count or _CLUSTERS, self._seed)
             self._clusters = found
         return self._clusters
-
-
-def _first_two(space: FeatureSpace) -> np.ndarray:
-    """The first two principal components, float32 (n, 2)."""
-    found = space.reduced[:, :2]
-    if space.principal is None:
-        found = principal_axes(space.features, 2).project(space.features)
-    if found.shape[1] < 2:
-        found = np.concatenate([found, np.zeros((len(found), 2 - found.shape[1]))], axis=1)
-    return np.ascontiguousarray(found, np.float32)
 
 
 def _given_positions(space: FeatureSpace, positions: Any) -> Embedding:

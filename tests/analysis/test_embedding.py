@@ -16,7 +16,7 @@ from nbviz.analysis import tsne
 from nbviz.analysis.embedding import METHODS, EmbeddingRun, embed
 from nbviz.analysis.feature_rows import FeatureRows
 from nbviz.analysis.feature_space import feature_space
-from nbviz.analysis.neighbours import nearest_neighbours, neighbours_of
+from nbviz.analysis.neighbours import NeighbourSearch, neighbours_of
 
 DIGITS = load_digits()
 SHORT = {"iterations": (30, 40), "progress": False}
@@ -191,7 +191,9 @@ def test_pca_is_that_of_scikit_learn(components):
     np.testing.assert_allclose(found.positions, expected, atol=1e-3)
     np.testing.assert_allclose(found.place(given[:9]), expected[:9], atol=1e-3)
     assert (found.described, found.perplexity, found.kl) == ("PCA", None, None)
-    np.testing.assert_array_equal(found.neighbours.index, nearest_neighbours(found.space, 15).index)
+    np.testing.assert_array_equal(
+        found.neighbours.index, NeighbourSearch(found.space, 15).neighbours.index
+    )
 
 
 def test_umap():

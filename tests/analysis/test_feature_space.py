@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 from nbviz.analysis import feature_space as module
 from nbviz.analysis.feature_rows import FeatureRows
-from nbviz.analysis.feature_space import feature_space, principal_axes
+from nbviz.analysis.feature_space import feature_space
 
 
 def random(rows, columns, seed=0):
@@ -50,14 +50,22 @@ def test_digits_keep_their_distances():
     assert np.abs(full - few).max() < 0.02
 
 
-def test_axes_from_random_projections_are_near_the_exact_ones(monkeypatch):
-    given = random(120, 6) @ random(6, 80, seed=1)
-    exact = principal_axes(given, 5)
-    monkeypatch.setattr(module, "_EXACT_SIDE", 50)
-    near = principal_axes(given, 5)
-    np.testing.assert_allclose(near.axes, exact.axes, atol=1e-3)
-    np.testing.assert_allclose(near.explained, exact.explained, atol=1e-5)
-    np.testing.assert_array_equal(near.axes, principal_axes(given, 5).axes)
+def test_wide_features_are_projected_nearly_as_well(monkeypatch):
+    given = random(900, 6) @ random(6, 700, seed=1)
+    exact = feature_space(given, components=5)
+    monkeypatch.setattr(module, "_WIDEST", 600)
+    near, again = (feature_space(given, components=5) for _ in range(2))
+    np.testing.assert_allclose(near.reduced, exact.reduced, atol=1e-4)
+    assert near.explained == pytest.approx(exact.explained, abs=1e-5)
+    np.testing.assert_array_equal(near.reduced, again.reduced)
+
+
+def test_features_far_from_zero_keep_their_components():
+    given = random(400, 12)
+    expected = feature_space(given, normalise=False, components=3)
+    far = feature_space(given + 1000, normalise=False, components=3)
+    np.testing.assert_allclose(far.reduced, expected.reduced, atol=2e-3)
+    np.testing.assert_allclose(far.place(given[:5] + 1000)[1], expected.reduced[:5], atol=2e-3)
 
 
 def test_blocks_do_not_change_the_result(monkeypatch):

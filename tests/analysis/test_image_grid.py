@@ -101,6 +101,15 @@ def test_large_maps_fill_a_grid_of_the_wanted_shape():
     assert grid.moved == pytest.approx(coarse.moved, rel=0.08)
 
 
+def test_steps_tell_how_much_is_done():
+    results = []
+    shares = [*grid_layout.into(results, shapes(900)["groups"], exact_up_to=0)]
+    assert len({*shares}) > 3
+    assert (np.diff(shares) >= 0).all()
+    assert 0 == shares[0] < shares[-1] <= 1
+    check_cells(results[0], 900)
+
+
 def test_moved_is_the_mean_way_in_shares_of_the_diagonal():
     positions = shapes(60)["groups"]
     grid = grid_layout(positions)
@@ -139,6 +148,7 @@ def test_the_split_wide_windows_and_late_ones_all_matter(monkeypatch):
     monkeypatch.setattr(module, "_SHIFTS", ())
     assert grid_layout(positions["groups"], exact_up_to=0).moved > 1.02 * with_all["groups"]
     monkeypatch.setattr(module, "_LAST_SHIFTS", ())
+    monkeypatch.setattr(module, "_SIDE", 1)
     for name, shape in positions.items():  # the split alone is a start, far nearer than chance
         assert grid_layout(shape, exact_up_to=0).moved < 2 * with_all[name], name
 

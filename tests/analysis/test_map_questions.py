@@ -21,12 +21,12 @@ from nbviz.analysis.map_questions import (
     near_duplicates,
     outliers,
 )
-from nbviz.analysis.neighbours import nearest_neighbours
+from nbviz.analysis.neighbours import NeighbourSearch
 
 
 def table(features, k=15, normalise=False):
     space = feature_space(np.asarray(features, np.float32), normalise=normalise)
-    return space, nearest_neighbours(space, k=k)
+    return space, NeighbourSearch(space, k=k).neighbours
 
 
 def misplaced_by_loops(index, labels, label=None, among=None):
@@ -101,6 +101,23 @@ def test_near_duplicates_of_a_table_of_few_columns_are_once_each():
     assert len(near_duplicates(neighbours, most=0)[0]) == 0
 
 
+def test_of_many_copies_the_first_pairs_are_told():
+    features = np.ones((500, 3), np.float32)
+    features[::7] += np.arange(72)[:, None]
+    _, neighbours = table(features, k=15)
+    pairs, distance = near_duplicates(neighbours, most=40)
+    table_ = {
+        (min(row, j), max(row, j))
+        for row, (near, away) in enumerate(
+            zip(neighbours.index.tolist(), neighbours.distance, strict=True)
+        )
+        for j, far in zip(near, away, strict=True)
+        if far == 0
+    }
+    assert not distance.any()
+    assert [tuple(pair) for pair in pairs.tolist()] == sorted(table_)[:40]
+
+
 @pytest.mark.parametrize("k", [5, 15])
 @pytest.mark.parametrize("shape", ["one", "groups", "digits"])
 def test_outliers_are_scikit_learns(k, shape):
@@ -169,7 +186,12 @@ def test_a_name_stands_in_the_middle_of_a_group():
     categories[:100] = -1
     positions[100:160] = generator.normal(0, 300, (60, 2))  # strays
     numbers, places, counts = category_places(positions, categories)
-    assert numbers.tolist() == [0, 10, 20, 30, 40]
+    assert sorted(numbers.tolist()) == [0, 10, 20, 30, 40]
+    assert (np.diff(counts) <= 0).all()
+    largest = category_places(positions, categories, most=2)
+    assert [each.tolist() for each in largest] == [
+        each[:2].tolist() for each in (numbers, places, counts)
+    ]
     assert counts.tolist() == [int((categories == n).sum()) for n in numbers]
     for number, place in zip(numbers, places, strict=True):
         assert np.linalg.norm(place - centres[number]) < 1.5

@@ -13,8 +13,8 @@ from sklearn.neighbors import NearestNeighbors
 from nbviz.analysis import map_trust as module
 from nbviz.analysis.feature_space import feature_space
 from nbviz.analysis.image_grid import grid_layout
-from nbviz.analysis.map_trust import map_trust, nearer_on_map, nearest_on_map, seams
-from nbviz.analysis.neighbours import nearest_neighbours
+from nbviz.analysis.map_trust import map_trust, nearest_on_map, seams
+from nbviz.analysis.neighbours import NeighbourSearch
 
 # Ranks of near-ties may differ between float32 and scikit-learn's float64.
 TOLERANCE = 1e-5
@@ -43,7 +43,7 @@ FEATURES = {
 
 def measured(features, normalise=True, k=15):
     space = feature_space(features, normalise=normalise)
-    return space, nearest_neighbours(space, k=k)
+    return space, NeighbourSearch(space, k=k).neighbours
 
 
 def maps(space, seed=3):
@@ -221,12 +221,6 @@ def test_nearest_on_map_leaves_the_image_out_even_among_copies():
         assert len(set(index[row])) == 6
         np.testing.assert_allclose(distance[row] ** 2, np.sort(square[row])[:6], atol=1e-5)
         np.testing.assert_allclose(distance[row] ** 2, square[row, index[row]], atol=1e-5)
-
-
-def test_nearer_on_map_counts_who_lies_between():
-    positions = np.random.default_rng(1).normal(size=(50, 2)).astype(np.float32)
-    order = np.argsort(squares(positions)[7])
-    assert nearer_on_map(positions, 7, order[:49].astype(np.int32)).tolist() == list(range(49))
 
 
 def delaunay_by_hand(points):

@@ -8,7 +8,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from nbviz.analysis import neighbours as module
 from nbviz.analysis.feature_space import feature_space
-from nbviz.analysis.neighbours import NeighbourSearch, nearest_neighbours, neighbours_of
+from nbviz.analysis.neighbours import (
+    NeighbourSearch,
+    first_of_equals,
+    nearest_rows,
+    neighbours_of,
+)
 
 NUMBERS = np.random.default_rng(0)
 # Where distances tie in truth, they tie as float32 numbers, too: all are sums of few whole numbers.
@@ -44,7 +49,7 @@ def sorted_distances(matrix, k):
 @pytest.mark.parametrize("name", SETS)
 def test_against_a_plain_sort(name):
     space = feature_space(SETS[name], normalise=False)
-    found = nearest_neighbours(space, 15)
+    found = NeighbourSearch(space, 15).neighbours
     index, distance = sorted_distances(space.features, min(15, len(space) - 1))
     assert found.exact
     assert found.recall == 1
@@ -69,7 +74,7 @@ def test_coarse_products_change_nothing(precision, monkeypatch):
     monkeypatch.setattr(module, "_SPARE", 0)
     try:
         torch.set_float32_matmul_precision(precision)
-        found = nearest_neighbours(space, 15)
+        found = NeighbourSearch(space, 15).neighbours
     finally:
         torch.set_float32_matmul_precision(before)
     np.testing.assert_array_equal(found.index, sorted_distances(space.features, 15)[0])
@@ -77,7 +82,7 @@ def test_coarse_products_change_nothing(precision, monkeypatch):
 
 def test_against_scikit_learn():
     space = feature_space(load_digits().data)
-    found = nearest_neighbours(space, 10)
+    found = NeighbourSearch(space, 10).neighbours
     distance, _ = (
         NearestNeighbors(n_neighbors=10, algorithm="kd_tree")
         .fit(space.features.astype(np.float64))
@@ -142,6 +147,9 @@ def test_descent_finds_nearly_all():
     given = np.concatenate([SETS["spread"], np.zeros((100, 30))])
     space = feature_space(given, components=20)
     search = NeighbourSearch(space, 8, candidates=30, exact_up_to=100, blocks_up_to=100)
+    assert search.lengthy
+    search.advance()
+    assert not search.lengthy
     found = search.neighbours
     assert found.recall > 0.95
     assert found.notes == ()
@@ -179,6 +187,34 @@ def test_an_interrupted_search_goes_on(monkeypatch):
     np.testing.assert_array_equal(search.neighbours.index, sorted_distances(space.features, 5)[0])
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_few_queries_are_answered_as_many_are(name):
+    space = feature_space(SETS[name], normalise=False)
+    queries = space.features[:20]
+    index, distance = nearest_rows(space.features, queries, 9)
+    few = [nearest_rows(space.features, query[None], 9) for query in queries]
+    np.testing.assert_array_equal(np.concatenate([found[0] for found in few]), index)
+    np.testing.assert_allclose(np.concatenate([found[1] for found in few]), distance, rtol=2e-6)
+
+
+def test_of_equal_rows_the_first_are_kept():
+    """By a plain count, also where the hash takes rows for equal that are not."""
+    given = NUMBERS.integers(0, 2, (400, 3)).astype(np.float32)
+    given[:50, 0], given[50:60, 0] = 0.0, -0.0
+    seen: dict[bytes, int] = {}
+    kept = []
+    for number, row in enumerate(given):
+        seen[row.tobytes()] = seen.get(row.tobytes(), 0) + 1
+        if seen[row.tobytes()] <= 5:
+            kept.append(number)
+    assert first_of_equals(given, 5).tolist() == kept
+    halves = np.random.default_rng(0).integers(0, 2**32, 2, np.uint32) | np.uint32(1)
+    same = pow(int(halves[0]), -1, 2**32) * int(halves[1]) % 2**32
+    rows = np.zeros((12, 2), np.uint32)
+    rows[::2, 0], rows[1::2, 1] = same, 1
+    assert first_of_equals(rows.view(np.float32), 7).tolist() == list(range(12))
+
+
 def test_neighbours_of_others():
     space = feature_space(SETS["whole numbers"], components=3)
     new = np.concatenate([SETS["whole numbers"][:3], NUMBERS.normal(size=(4, 6))])
@@ -195,7 +231,7 @@ def test_neighbours_of_others():
 def test_bad_k(k):
     space = feature_space(SETS["two"])
     for call in (
-        lambda: nearest_neighbours(space, k),
+        lambda: NeighbourSearch(space, k).neighbours,
         lambda: neighbours_of(space, SETS["two"], k),
     ):
         with pytest.raises(ValueError, match=f"at least 1, got {k}"):

@@ -40,7 +40,7 @@ def test_a_map_of_a_scan_knows_what_the_scan_knows():
         *("none", "class", "prediction", "confidence", "right", "cluster"),
         *("trust", "kept", "outlier"),
     ]
-    assert (view.colour, view.border, view.missing, view.no_placing) == ("class", "none", "", "")
+    assert (view.colour, view.border, view.missing, view.no_placing) == ("class", "", "", "")
 
 
 def test_all_is_there_before_the_map_is_finished():
@@ -94,7 +94,7 @@ def test_stop_leaves_the_map_as_it_is_and_resume_goes_on(frontend, in_steps):
     assert (answer["stopped"], answer["finished"]) == (True, False)
     assert view.progress["stopped"]
     assert len(view.named["places"]) == 3
-    assert any("Not finished" in note for note in view.notes)
+    assert np.ptp(places_of(view).astype(int), axis=0).max() > 0.9 * 65535  # it fills its frame
     before = view.embedding.positions.copy()
     answer, arrays = asked(frontend, view, "advance")
     assert answer["stopped"]
@@ -224,8 +224,6 @@ def test_trust_is_that_of_the_layout_on_show():
     work = view._work
     for layout in ("map", "pca", "grid"):
         view.arrangement = layout
-        assert (view.trust != {}) == (layout == "map")
-        finished(view)
         expected = map_trust(work.space, work.layout(layout), work.neighbours)
         assert view.trust["layout"] == layout
         assert view.trust["trustworthiness"] == pytest.approx(expected.trustworthiness)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import traitlets
+from PIL import Image
 
 import nbviz
 from nbviz import ImageMap
@@ -55,6 +57,27 @@ def test_an_embedding_of_other_images_is_refused():
 def test_a_scan_without_features_says_how_to_scan():
     with pytest.raises(ValueError, match="features='auto'"):
         ImageMap(scan_of(features=None))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_images_that_could_not_be_scanned_are_named_and_have_no_place(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, pixels in enumerate(small_pictures(12)):
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    (folder / "05.png").write_bytes(b"no picture at all")
+    scan = scan_of(folder, labels=[0] * 12)
+    view = ImageMap(scan, method="pca", colours={"place": np.arange(12)}, colour="place")
+    assert view.points["count"] == 11
+    (note,) = view.notes
+    assert note.startswith("1 image is not on the map")
+    assert "05.png" in note
+    assert 5 not in view.neighbours(4, 10)["image"]
+    assert view.neighbours(11, 10)["image"].max() == 10
+    with pytest.raises(traitlets.TraitError, match="; got 5"):
+        view.neighbours(5)
+    given = ImageMap(scan, method="pca", embedding=np.arange(24.0).reshape(12, 2))
+    assert given.embedding.positions[5].tolist() == [12, 13]
 
 
 def test_another_data_set_than_the_scanned_one_is_refused():

@@ -70,11 +70,6 @@ def test_a_card_says_what_is_known(frontend):
     assert f"Class: {view.facts['classes'][rows.label[6]]}" in said
     assert f"Taken for: {view.facts['outputs'][rows.predicted[6]]}, " in said
     assert "weight: 1.5" in said
-    assert "nearest" not in said
-    finished(view)
-    kept = view._work.trust("map").point_preserved[6] * 10
-    lines = asked(frontend, view, "card", row=6)[0]["lines"]
-    assert f"Of its 10 nearest images {kept:.0f} are among" in "\n".join(lines)
 
 
 @pytest.mark.parametrize("row", [-1, 58, 2.5, None, "3"])

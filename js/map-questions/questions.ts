@@ -1,16 +1,17 @@
 /** Questions a person has about a data set: which images are misplaced, twice there, or alone. */
 
+import type { About } from "../image-map/about.ts";
+import { type Facts, NONE } from "../image-map/facts.ts";
+import { bringForward, type Hands } from "../image-map/hands.ts";
+import type { Question, QuestionState } from "../image-map/state.ts";
+import type { Thumbs } from "../image-map/thumbs.ts";
+import { choices } from "../image-map/toolbar.ts";
 import { button, element, rebuild, select } from "../shared/controls.ts";
 import type { Answer, Requests } from "../shared/wire.ts";
-import type { About } from "./about.ts";
-import { bringForward, type Hands } from "./hands.ts";
-import { type Facts, NONE } from "./map-data.ts";
-import type { Question, QuestionState } from "./state.ts";
-import type { Thumbs } from "./thumbs.ts";
-import { choices } from "./toolbar.ts";
 
+const MISPLACED = "Images most of whose neighbours are of another class";
 const QUESTIONS: [Question, string, string][] = [
-  ["misplaced", "Misplaced", "Images most of whose neighbours are of another class"],
+  ["misplaced", "Misplaced", MISPLACED],
   ["duplicates", "Duplicates", "Pairs of images that the network can hardly tell apart"],
   ["outliers", "Outliers", "Images that lie alone in feature space"],
 ];
@@ -65,6 +66,8 @@ export class Questions {
   #entries: Entry[] = [];
   #listed = LISTED;
   #asked = 0;
+  /** for an answer */
+  #waits = false;
   #facts: Facts | null = null;
   #pictures = false;
   /** an answer came that is not yet in view */
@@ -105,11 +108,14 @@ export class Questions {
       this.#list,
       this.#rest,
     );
+    this.#say("");
     this.#list.addEventListener("keydown", (event) => this.#step(event));
   }
 
-  show(facts: Facts, chosen: number, pictures: boolean): void {
+  /** `silence`: why Python does not answer; empty where it does. */
+  show(facts: Facts, chosen: number, pictures: boolean, silence: string): void {
     this.#pictures = pictures;
+    if (this.#waits) this.#say(silence || "Asking Python …");
     if (facts !== this.#facts) {
       this.#facts = facts;
       const name = (number: number) => facts.classes[number] ?? `class ${number}`;
@@ -122,10 +128,12 @@ export class Questions {
       this.#among.show([any, ...names], this.#chosen.among);
     }
     if (this.#asking) this.#kinds.show(this.#asking);
+    const misplaced = this.#kinds.node.firstElementChild as HTMLButtonElement;
+    misplaced.disabled = !facts.label;
+    misplaced.title = facts.label ? MISPLACED : "No labels are known: pass labels= to ImageMap";
     this.#classes.hidden = this.#asking !== "misplaced" || !facts.label;
     this.#more.hidden = this.#entries.length <= this.#listed;
     this.#rest.hidden = this.#entries.length === 0;
-    this.#sentence.hidden = this.#sentence.textContent === "";
     rebuild(this.#list, `${this.#asked} ${this.#entries.length} ${this.#listed} ${pictures}`, () =>
       this.#entries.slice(0, this.#listed).map((entry) => this.#line(entry)),
     );
@@ -142,7 +150,7 @@ export class Questions {
     this.#listed = LISTED;
     this.#asked += 1;
     const mine = this.#asked;
-    this.#sentence.textContent = "Asking Python …";
+    this.#waits = true;
     const number = (value: string) => (value === ANY ? null : Number(value));
     const { label, among } = this.#chosen;
     const of = about === "misplaced" ? { label: number(label), among: number(among) } : {};
@@ -153,7 +161,8 @@ export class Questions {
         if (mine !== this.#asked) return;
         const { said, sentence } = fields as unknown as QuestionState;
         this.#entries = entriesOf(said, arrays);
-        this.#sentence.textContent = sentence;
+        this.#waits = false;
+        this.#say(sentence);
         this.#actions.announce(sentence);
         this.#fresh = true;
         this.#actions.failed("");
@@ -161,12 +170,18 @@ export class Questions {
       },
       (message) => {
         if (mine !== this.#asked) return;
-        this.#sentence.textContent = "";
+        this.#waits = false;
+        this.#say("");
         this.#actions.failed(message);
         this.#actions.redraw();
       },
     );
     this.#actions.redraw();
+  }
+
+  #say(sentence: string): void {
+    if (this.#sentence.textContent !== sentence) this.#sentence.textContent = sentence;
+    this.#sentence.hidden = sentence === "";
   }
 
   #narrow(part: Partial<{ label: string; among: string }>): void {
