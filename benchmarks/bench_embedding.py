@@ -140,12 +140,8 @@ def hover(count):
 
 
 def _answers(widget):
-    names = (name for cls in type(widget).__mro__ for name in vars(cls))
-    return [
-        getattr(widget, name)
-        for name in names
-        if hasattr(getattr(type(widget), name), "answers_kind")
-    ]
+    members = (item for cls in type(widget).__mro__ for item in vars(cls).items())
+    return [getattr(widget, name) for name, member in members if hasattr(member, "answers_kind")]
 
 
 def main(arguments):

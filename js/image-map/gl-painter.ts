@@ -413,7 +413,9 @@ export class GlPainter implements Painter {
 /** The four bytes of each of these rows, in their order. */
 function gathered(array: Uint8Array | Uint16Array, rows: Uint32Array | Int32Array): Uint32Array {
   const words = wordsOf(array);
-  return Uint32Array.from(rows, (row) => words[row] as number);
+  const result = new Uint32Array(rows.length);
+  for (let i = 0; i < rows.length; i++) result[i] = words[rows[i] as number] as number;
+  return result;
 }
 
 function shares([red, green, blue]: Rgb): Rgb {

@@ -3,7 +3,7 @@
 import { firstLevels, HIDDEN, priorityOrder, quickLevels, spacedLevels } from "./detail.ts";
 import { PlaceIndex } from "./place-index.ts";
 import type { Scene } from "./scene.ts";
-import { type Extent, eased, extentOf } from "./viewpoint.ts";
+import { type Extent, eased, extentOf, widened } from "./viewpoint.ts";
 
 export class MapLayout {
   places: Uint16Array = new Uint16Array();
@@ -37,7 +37,7 @@ export class MapLayout {
       this.#start = slow ? now : Number.NEGATIVE_INFINITY;
       this.#length = Math.max(1, milliseconds);
       this.places = places;
-      this.extent = extentOf(places);
+      this.extent = widened(extentOf(places), scene.cell / 2);
     }
     const ended = this.#live && !live;
     if (anew || moved || ended || (inks !== this.#inks && this.#othersHidden(inks))) {

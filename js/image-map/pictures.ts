@@ -21,14 +21,19 @@ export function selectedMarks({ selected }: Scene): Map<number, number> {
   return new Map(Array.from(selected, (row) => [row, SELECTED]));
 }
 
-/** What lies above all, by row: what is chosen, and what is joined by lines. */
+/** Neighbours that show as pictures in any case: more would lie on one another, and have rings. */
+const RAISED = 3;
+
+/** What lies above all, by row: what is chosen, what is pointed at, and the first it is joined to. */
 export function frontMarks({ chosen, links }: Scene): Map<number, number> {
   const marks = new Map<number, number>();
   const add = (row: number, mark: number) => marks.set(row, (marks.get(row) ?? 0) | mark);
   if (chosen >= 0) add(chosen, CHOSEN);
   if (links) {
-    for (const row of links.neighbours) add(row, LINKED);
-    if (links.row >= 0) add(links.row, LINKED);
+    for (const row of links.neighbours.subarray(0, RAISED)) add(row, LINKED);
+    const mark = marks.get(links.row) ?? 0;
+    marks.delete(links.row); // last of all: what is pointed at lies above its neighbours
+    if (links.row >= 0) marks.set(links.row, mark | LINKED);
   }
   return marks;
 }

@@ -108,6 +108,8 @@ export class Surface {
   #marks = new Map<number, number>();
   #front = new Map<number, number>();
   #foremost = NO_PICTURES;
+  /** the row whose neighbours show: it lies above all, and is hit first */
+  #lead = -1;
   #marked: unknown[] = [];
   /** what was drawn last */
   #drawn: unknown[] = [];
@@ -328,7 +330,7 @@ export class Surface {
   /** How far a row lies before those that are not marked. */
   #ahead(row: number): number {
     const marks = this.#marksOf(row);
-    return marks & CHOSEN ? 2 : marks ? 1 : 0;
+    return row === this.#lead ? 3 : marks & CHOSEN ? 2 : marks ? 1 : 0;
   }
 
   #showsPictures(scene: Scene, side: number): boolean {
@@ -343,6 +345,7 @@ export class Surface {
     if (selected !== this.#marked[0]) this.#marks = selectedMarks(scene);
     this.#marked = key;
     this.#front = frontMarks(scene);
+    this.#lead = links?.row ?? -1;
     this.#foremost = frontList(this.#front, this.#marks, layout.index.first);
   }
 

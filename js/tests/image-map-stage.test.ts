@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { firstLevels, priorityOrder } from "../image-map/detail.ts";
+import { MapLayout } from "../image-map/map-layout.ts";
 import { Pace } from "../image-map/pace.ts";
 import {
   boxBetween,
@@ -10,7 +11,9 @@ import {
   towards,
   within,
 } from "../image-map/picking.ts";
+import { frontMarks } from "../image-map/pictures.ts";
 import { PlaceIndex } from "../image-map/place-index.ts";
+import type { Scene } from "../image-map/scene.ts";
 import {
   bounded,
   eased,
@@ -186,5 +189,28 @@ describe("the pace", () => {
     const pace = new Pace();
     for (let i = 0; i < 20; i++) pace.beat(500 * i, 1000);
     expect(pace.stride).toBe(1);
+  });
+});
+
+describe("a scene", () => {
+  const scene = {
+    count: 12,
+    places: Uint16Array.from({ length: 24 }, (_, i) => 1000 * (i + 1)),
+    inks: new Uint8Array(48).fill(255),
+    live: false,
+    cell: 400,
+    chosen: 4,
+    links: { row: 4, neighbours: Int32Array.of(7, 1, 9, 3, 2), torn: new Float32Array(5) },
+  } as unknown as Scene;
+
+  it("of cells reaches to the edges of the outermost", () => {
+    const layout = new MapLayout();
+    layout.take(scene, 0, 0);
+    expect(layout.extent).toEqual({ left: 800, top: 1800, right: 23200, bottom: 24200 });
+  });
+
+  it("has what is pointed at above its nearest neighbours, and the others where they are", () => {
+    expect([...frontMarks(scene).keys()]).toEqual([7, 1, 9, 4]);
+    expect([...frontMarks({ ...scene, links: null }).keys()]).toEqual([4]);
   });
 });

@@ -463,21 +463,24 @@ def _product_error(width: int) -> float:
 
 
 def first_of_equals(matrix: NDArray[np.float32], most: int) -> NDArray[np.int64]:
-    """Numbers of rows, ascending, of which no more than `most` are equal, bit by bit."""
+    """Numbers of rows, ascending, of which no more than `most` are equal, bit by bit.
+
+    Rows are sorted by a hash, as they are long; where that takes different rows for equal, all that
+    differ from the first of them are kept.
+    """
     bits = matrix.view(np.uint32)
-    # Rows are sorted by a hash first, as they are long; those that it may take for equal, by bits.
     odd = np.random.default_rng(0).integers(0, 2**32, bits.shape[1], np.uint32) | np.uint32(1)
-    hashes = np.empty(len(bits), np.uint64)
-    rows = max(1, _AT_ONCE // bits.shape[1])
-    for start in range(0, len(bits), rows):
-        part = slice(start, start + rows)
-        hashes[part] = (bits[part] * odd).sum(1, dtype=np.uint64)
-    _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    blocks = range(0, len(bits), max(1, _AT_ONCE // bits.shape[1]))
+    hashes = [(bits[start : start + blocks.step] * odd).sum(1, dtype=np.uint64) for start in blocks]
+    _, first, group, counts = np.unique(
+        np.concatenate(hashes), return_index=True, return_inverse=True, return_counts=True
+    )
     many = np.flatnonzero(counts[group] > most)
-    if not len(many):
-        return np.arange(len(matrix))
-    keys = matrix[many].view(np.dtype((np.void, matrix.shape[1] * matrix.itemsize)))[:, 0]
-    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    order = np.argsort(group, kind="stable")
-    place = np.arange(len(many)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.delete(np.arange(len(matrix)), many[order[place >= most]])
+    like, same = first[group[many]], np.zeros(len(many), bool)
+    for start in range(0, len(many), blocks.step):
+        part = slice(start, start + blocks.step)
+        same[part] = (bits[many[part]] == bits[like[part]]).all(1)
+    many, like = many[same], like[same]
+    many, like = many[order := np.argsort(like, kind="stable")], like[order]
+    place = np.arange(len(many)) - np.searchsorted(like, like)
+    return np.delete(np.arange(len(matrix)), many[place >= most])

@@ -48,7 +48,8 @@ class TSNEOptimisation:
     t-distributed stochastic neighbor embedding"): n / 12 while attraction is 12 times stronger, and
     n afterwards. That and a momentum of 0.8 throughout are openTSNE's own defaults.
 
-    How many iterations are done at once does not change the result.
+    How many iterations are done at once does not change the result. Nor do threads: of 20,000
+    points, whose repulsion is interpolated, all places were the same with one thread and with two.
 
     Parameters
     ----------
