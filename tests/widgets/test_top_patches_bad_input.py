@@ -12,7 +12,7 @@ from torch import nn
 
 import nbviz
 from nbviz import TopPatches
-from nbviz.widgets.top_patches_pictures import _crossed_out
+from nbviz.widgets.image_map_tiles import crossed_out
 from tests.fixtures.scanned import (
     SIDE,
     arrays_of,
@@ -109,7 +109,7 @@ def test_a_picture_that_is_gone_is_a_crossed_tile_among_the_others(files, fronte
     )
     strip = np.asarray(Image.open(io.BytesIO(files_of(arrays)[0])))
     tiles = strip.reshape(30, 5, 30, 3).transpose(1, 0, 2, 3)
-    marked = [bool((tile == _crossed_out(30)).all()) for tile in tiles]
+    marked = [bool((tile == crossed_out(30)).all()) for tile in tiles]
     assert marked == [False, True, False, False, False]
     gone = int(images[1])
     said = (
@@ -125,7 +125,7 @@ def test_a_picture_that_is_gone_is_a_crossed_tile_among_the_others(files, fronte
         frontend, view, "rows", layer="0", channels=[3], show="patch", patches=5, tile=30
     )
     again = np.asarray(Image.open(io.BytesIO(files_of(arrays)[0])))
-    assert not (again[:, 30:60] == _crossed_out(30)).all()
+    assert not (again[:, 30:60] == crossed_out(30)).all()
     assert view.problems == {}
 
 
