@@ -3,7 +3,6 @@
 import { contextOf } from "../shared/canvas.ts";
 import { grown } from "./detail.ts";
 import {
-  BORDER,
   CHOSEN,
   CHOSEN_SCALE,
   type Frame,
@@ -147,7 +146,7 @@ export class CanvasPainter implements Painter {
     ];
     const [left, top] = [Math.round(x - width / 2), Math.round(y - height / 2)];
     const rimOf = (rim: number) => Math.min(rim * density, Math.max(1, RIM_SHARE * side));
-    const rim = borders?.[4 * row + 3] ? rimOf(BORDER) : 0;
+    const rim = borders?.[4 * row + 3] ? rimOf(frame.border) : 0;
     const box = (by: number, colour: string) => {
       target.fillStyle = colour;
       target.fillRect(left - by, top - by, width + 2 * by, height + 2 * by);

@@ -297,6 +297,7 @@ export class GlPainter implements Painter {
       gl.uniform1f(at("dot_"), frame.dot * density);
       gl.uniform1f(at("level"), Math.min(255, frame.level));
       gl.uniform1f(at("density"), density);
+      gl.uniform1f(at("rimWidth"), frame.border);
       gl.uniform1f(at("now"), frame.now);
       gl.uniform1i(at("resting"), Number(frame.resting));
       gl.uniform3fv(at("dark"), shares(frame.ink));

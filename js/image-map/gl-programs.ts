@@ -1,7 +1,7 @@
 /** The two programs that draw the map: dots, and pictures as instanced quads. */
 
 import { GROWING } from "./detail.ts";
-import { BORDER, CHOSEN, CHOSEN_SCALE, MARK, RIM_SHARE, RISE, SELECTED } from "./painter.ts";
+import { CHOSEN, CHOSEN_SCALE, MARK, RIM_SHARE, RISE, SELECTED } from "./painter.ts";
 
 /** Attributes by location; those of pictures in the order in which they lie in an instance. */
 export const DOT = { from: 0, to: 1, ink: 2 } as const;
@@ -94,6 +94,7 @@ uniform float side;
 uniform float dot_;
 uniform float level;
 uniform float density;
+uniform float rimWidth;
 uniform float now;
 uniform bool resting;
 uniform float tile;
@@ -126,7 +127,7 @@ void main() {
     at = floor(at - 0.5 * sides + 0.5) + 0.5 * sides;
   }
   half_ = 0.5 * sides;
-  float rim = border.a > 0.0 ? rimOf(${BORDER}.0, size) : 0.0;
+  float rim = border.a > 0.0 ? rimOf(rimWidth, size) : 0.0;
   frame = vec4(border.rgb, rim);
   marked = chosen ? 2.0 : (marks & ${SELECTED}) != 0 ? 1.0 : 0.0;
   mark = marked > 0.0 ? rimOf(${MARK}.0, size) : 0.0;

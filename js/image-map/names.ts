@@ -4,8 +4,7 @@ import { element } from "../shared/controls.ts";
 import type { Scene } from "./scene.ts";
 import { type Projection, toScreen } from "./viewpoint.ts";
 
-/** CSS pixels: what a name may stand aside for another one, and what is left between them. */
-const ASIDE = 14;
+/** CSS pixels that are left between two names. */
 const GAP = 2;
 
 interface Label {
@@ -31,7 +30,7 @@ export class Names {
     for (const { node, x, y, width, height } of this.#labels) {
       const at = toScreen(view, x, y);
       const inside = at.x > 0 && at.y > 0 && at.x < view.width && at.y < view.height;
-      const box = inside ? freeBox(at, width, height, taken) : null;
+      const box = inside ? freeBox(at, [width, height], view, taken) : null;
       node.style.visibility = box ? "" : "hidden";
       if (!box) continue;
       taken.push(box);
@@ -54,10 +53,16 @@ export class Names {
   }
 }
 
-/** Where a name of this size has room: round its place, else right above or below it. */
-function freeBox(at: { x: number; y: number }, width: number, height: number, taken: Box[]) {
-  for (const aside of [0, -ASIDE, ASIDE]) {
-    const [left, top] = [at.x - width / 2, at.y - height / 2 + aside];
+/** Where a name of this size has room in view: round its place, else right above or below it. */
+export function freeBox(
+  at: { x: number; y: number },
+  [width, height]: [number, number],
+  room: { width: number; height: number },
+  taken: Box[],
+): Box | null {
+  const left = Math.max(0, Math.min(room.width - width, at.x - width / 2));
+  for (const lines of [0, -1, 1]) {
+    const top = at.y - height / 2 + lines * (height + GAP);
     const box: Box = [left, top, left + width, top + height];
     if (!taken.some((other) => meet(box, other))) return box;
   }

@@ -51,6 +51,8 @@ export interface Frame {
   /** CSS pixels: of a picture, of a dot */
   side: number;
   dot: number;
+  /** CSS pixels: width of borders */
+  border: number;
   /** dots are squares, cells of a grid */
   square: boolean;
   /** draw each so many-th dot only */

@@ -13,6 +13,7 @@ import { Names } from "./names.ts";
 import { drawOverlay, type OverlayFrame } from "./overlay.ts";
 import { Pace } from "./pace.ts";
 import {
+  BORDER,
   CHOSEN,
   CHOSEN_SCALE,
   changed,
@@ -40,12 +41,14 @@ import { type Extent, fittingScale, inView, widened } from "./viewpoint.ts";
 /** CSS pixels: pictures are never larger; cells of a grid that are smaller are squares of ink. */
 const LARGEST = 512;
 const LEAST_CELL = 4;
+/** Part of a cell's side that its picture takes. */
+const FILLED = 0.94;
 /** Of more pictures than these, those that lie wholly behind others are left out. */
 const MANY = 1200;
 /** The most pictures that are drawn while they move from place to place. */
-const MOST_MOVING = 4000;
+const MOST_MOVING = 2400;
 /** Cells of a picture, of `FINE` times `FINE`, that must show for it to be drawn while things move. */
-const OPEN_MOVING = 12;
+const OPEN_MOVING = 18;
 /** Milliseconds from one list of wanted tiles to the next while things move. */
 const WANTING = 120;
 
@@ -104,6 +107,8 @@ export class Surface {
   #lost: Painter | null = null;
   #rows = 0;
   #theme: Theme | null = null;
+  /** when tiles last came that lie not only in front */
+  #tiles = { version: 0, latest: Number.NEGATIVE_INFINITY };
   /** marks of what is selected, and of what lies above all; by row */
   #marks = new Map<number, number>();
   #front = new Map<number, number>();
@@ -129,7 +134,13 @@ export class Surface {
     this.over.style.pointerEvents = "none";
     this.#note.style.cssText =
       "position: absolute; left: 8px; bottom: 4px; margin: 0; pointer-events: none";
-    const hands: Listener = { came, listed: () => view.redraw(), failed };
+    const take = (rows: ArrayLike<number>) => {
+      if (Array.from(rows).some((row) => this.pictures.rows.includes(row))) {
+        this.#tiles = { version: this.tiles.version, latest: this.tiles.latest };
+      }
+      came();
+    };
+    const hands: Listener = { came: take, listed: () => view.redraw(), failed };
     this.tiles = new TileStore(requests, hands);
     this.painter = this.#open(came);
   }
@@ -164,14 +175,14 @@ export class Surface {
     const { inks, borders, selected } = scene;
     const { pictures, tiles, theme } = this;
     const stride = resting ? 1 : this.pace.stride;
-    const stands = resting && moved >= 1 && !this.#rising(now);
+    const stands = resting && moved >= 1 && !rising(this.#tiles.latest, now);
     const made: unknown[] = [
       index,
       inks,
       borders,
       selected,
       pictures,
-      tiles.version,
+      this.#tiles.version,
       ...room,
       density,
     ];
@@ -191,6 +202,9 @@ export class Surface {
       selected,
       pictures,
       front: this.#foremost,
+      // In a grid there is no more room than what lies between two pictures.
+      border:
+        scene.cell > 0 ? Math.min(BORDER, ((1 - FILLED) / 2) * scene.cell * view.scale) : BORDER,
       square: scene.cell > 0 && moved >= 1,
       stride,
       now,
@@ -198,10 +212,10 @@ export class Surface {
       ...theme,
     };
     const drawn = [this.painter, this.#foremost, ...made];
-    if (this.#partial || changed(this.#drawn, drawn)) {
+    if (this.#partial || rising(tiles.latest, now) || changed(this.#drawn, drawn)) {
       this.#partial = !this.painter.draw(frame, tiles, this.#screen);
     }
-    this.#drawn = stands ? drawn : [];
+    this.#drawn = stands && !rising(tiles.latest, now) ? drawn : [];
     this.frames += 1;
     this.#names.show(scene.names, view);
     this.drawOver(showing);
@@ -241,11 +255,7 @@ export class Surface {
 
   /** Whether there is more to draw of what stands: a picture on its way up, or some of very many dots. */
   unfinished(now: number): boolean {
-    return this.#partial || this.#rising(now);
-  }
-
-  #rising(now: number): boolean {
-    return now - this.tiles.latest < RISE + 30;
+    return this.#partial || rising(this.tiles.latest, now);
   }
 
   /** What of each row can be hit. */
@@ -272,7 +282,7 @@ export class Surface {
   scale(scene: Scene, camera: Camera): Scale {
     const { view, viewpoint } = camera;
     if (scene.cell > 0) {
-      const side = Math.max(1, scene.cell * view.scale * 0.94);
+      const side = Math.max(1, scene.cell * view.scale * FILLED);
       return { level: Number.POSITIVE_INFINITY, side, dot: side };
     }
     const crowd = this.crowd(scene, camera);
@@ -391,7 +401,7 @@ export class Surface {
     const slow = !resting && (stride > 1 || moving);
     const most = slow ? Math.max(600, MOST_MOVING / stride) : Number.POSITIVE_INFINITY;
     const open = resting ? 1 : OPEN_MOVING;
-    const key = [list, overlaps && size, overlaps && this.tiles.version, most, open];
+    const key = [list, overlaps && size, overlaps && this.#tiles.version, most, open];
     if (!changed(this.#uncovered, key)) return;
     this.#uncovered = key;
     const aspectOf = (row: number) => this.tiles.aspect(row);
@@ -461,6 +471,10 @@ export class Surface {
         : `This browser gives no WebGL2: at most ${painter.most.toLocaleString("en")} images show ` +
           "as pictures, the others as dots.";
   }
+}
+
+function rising(latest: number, now: number): boolean {
+  return now - latest < RISE + 30;
 }
 
 /** The first pictures of a list, and what is marked. */

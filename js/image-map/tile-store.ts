@@ -16,8 +16,8 @@ const PAUSE = 3000;
 const SILENCE = 15_000;
 
 export interface Listener {
-  /** pictures came: draw anew */
-  came(): void;
+  /** pictures of these rows came: draw anew */
+  came(rows: ArrayLike<number>): void;
   /** a picture came that `thumbnail` was asked for */
   listed(): void;
   failed(message: string): void;
@@ -236,7 +236,7 @@ export class TileStore {
     }
     this.version += 1;
     this.latest = now;
-    this.hands.came();
+    this.hands.came(rows);
     return Array.from(rows);
   }
 

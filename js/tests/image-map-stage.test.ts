@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { firstLevels, priorityOrder } from "../image-map/detail.ts";
 import { MapLayout } from "../image-map/map-layout.ts";
+import { freeBox } from "../image-map/names.ts";
 import { Pace } from "../image-map/pace.ts";
 import {
   boxBetween,
@@ -212,5 +213,24 @@ describe("a scene", () => {
   it("has what is pointed at above its nearest neighbours, and the others where they are", () => {
     expect([...frontMarks(scene).keys()]).toEqual([7, 1, 9, 4]);
     expect([...frontMarks({ ...scene, links: null }).keys()]).toEqual([4]);
+  });
+});
+
+describe("names", () => {
+  it("stand round their places, aside where one is taken, and nowhere where there is no room", () => {
+    const place = (x: number, y: number, taken: [number, number, number, number][]) =>
+      freeBox({ x, y }, [60, 18], { width: 400, height: 300 }, taken);
+    const first = place(100, 100, []);
+    expect(first).toEqual([70, 91, 130, 109]);
+    const taken = [first as [number, number, number, number]];
+    // Two pixels lie between two names.
+    expect(place(161, 100, taken)).toEqual([131, 71, 191, 89]);
+    expect(place(162, 100, taken)).toEqual([132, 91, 192, 109]);
+    expect(place(100, 99, taken)).toEqual([70, 70, 130, 88]);
+    expect(place(100, 101, taken)).toEqual([70, 112, 130, 130]);
+    const more: typeof taken = [...taken, [60, 60, 100, 75], [60, 125, 100, 140]];
+    expect(place(100, 100, more)).toBeNull();
+    expect(place(5, 50, [])?.[0]).toBe(0);
+    expect(place(399, 50, [])?.[2]).toBe(400);
   });
 });

@@ -65,7 +65,8 @@ class Sight:
     @property
     def scale(self) -> float:
         """CSS pixels a unit of place."""
-        across, down = np.maximum(np.ptp(self.places, axis=0), _LEAST)
+        # Of a grid the outermost cells are whole.
+        across, down = np.maximum(np.ptp(self.places, axis=0) + self.cell, _LEAST)
         fit = min((self.room[0] - 2 * _MARGIN) / across, (self.room[1] - 2 * _MARGIN) / down)
         return fit * (self.camera[2] if self.camera else 1)
 
