@@ -119,6 +119,8 @@ def sight(notebook, view, *, layout: str = "map", name: str = "shown") -> Sight:
 
 def look(notebook, view, camera: list, *, name: str = "shown") -> None:
     """Have Python move the view, and wait until it is drawn there."""
+    if notebook.ask(f"{name}.camera == {camera}"):
+        return
     before = view.drawn()
     notebook.ask(f"setattr({name}, 'camera', {camera})")
     view.wait_drawn(before + 1)

@@ -224,7 +224,6 @@ def test_a_question_is_answered_and_flies_to_the_image(open_notebook):
     expect(view.find(".questions")).to_contain_text("most room around them")
     view.find(".questions button:text-is('Select all')").click()
     notebook.wait_python("len(shown.selected) > 10")
-    look(notebook, view, [])
 
 
 def test_a_picture_of_ones_own_lands_among_its_like_and_a_click_goes_to_a_linked_view(

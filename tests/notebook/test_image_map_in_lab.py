@@ -52,6 +52,16 @@ def nearest(count, row, k=15):
     return order, away[order]
 
 
+def settled_pixels(view):
+    """The map once pictures that were on their way have come."""
+    for _ in range(60):
+        before = view.pixels("canvas.map")
+        view.notebook.page.wait_for_timeout(300)
+        if np.array_equal(view.pixels("canvas.map"), before):
+            return before
+    raise AssertionError("the map never stood still")
+
+
 def test_a_map_is_made_before_ones_eyes_and_may_be_stopped(open_notebook):
     notebook, view = opened(open_notebook, DIGITS, viewport=(1280, 1100))
     progress = view.find(".progress")
@@ -61,7 +71,7 @@ def test_a_map_is_made_before_ones_eyes_and_may_be_stopped(open_notebook):
     expect(progress.locator("button")).to_have_text("Go on")
     halted = notebook.ask("shown._progress()['iteration']")
     assert 0 <= halted < 750
-    before = view.pixels("canvas.map")
+    before = settled_pixels(view)
     view.notebook.page.wait_for_timeout(500)
     assert notebook.ask("shown._progress()['iteration']") == halted
     np.testing.assert_array_equal(view.pixels("canvas.map"), before)
