@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from fixtures.numbered_pictures import classes_of, number_of
-from map_sight import NUMBERED, look, opened, press, sight
+from map_sight import NUMBERED, opened, press, sight
 from playwright.sync_api import expect
 
 COUNT = 600
