@@ -1,5 +1,6 @@
 /** What the parts of the view read and change. */
 
+import { changed } from "./painter.ts";
 import type { State } from "./state.ts";
 
 /** Traits of the model with their types. */
@@ -24,7 +25,7 @@ export class Kept<T> {
   #made: T | undefined;
 
   of(key: unknown[], make: () => T): T {
-    if (this.#key?.length !== key.length || key.some((part, i) => part !== this.#key?.[i])) {
+    if (!this.#key || changed(this.#key, key)) {
       this.#made = make();
       this.#key = key;
     }

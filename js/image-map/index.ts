@@ -1,7 +1,9 @@
 /** The view of `nbviz.ImageMap`: a data set laid out by what the network sees. */
 
 import type { AnyModel, Render } from "@anywidget/types";
+import choices from "../shared/choices.css";
 import { download, element } from "../shared/controls.ts";
+import dropTarget from "../shared/drop-target.css";
 import { type Key, keysTable, listenToKeys } from "../shared/keys.ts";
 import { listen, openView, type View } from "../shared/view.ts";
 import { type Channel, Requests, sayLink, unpack } from "../shared/wire.ts";
@@ -66,7 +68,9 @@ class ImageMapView {
 
   constructor(model: AnyModel<object>, host: HTMLElement) {
     this.#model = model as unknown as Model;
-    this.#view = openView(host, "image-map", panels + css, () => this.#draw());
+    this.#view = openView(host, "image-map", choices + dropTarget + panels + css, () =>
+      this.#draw(),
+    );
     const view = this.#view;
     const { signal } = view;
     this.#line = new Line(model as unknown as Channel, signal, () => view.redraw());

@@ -1,6 +1,7 @@
 /** The view of `nbviz.TopPatches`: what of the data each channel answers to most. */
 
 import type { AnyModel, Render } from "@anywidget/types";
+import choices from "../shared/choices.css";
 import { download, element } from "../shared/controls.ts";
 import { type Key, keysTable, listenToKeys } from "../shared/keys.ts";
 import { listen, openView, type View } from "../shared/view.ts";
@@ -66,7 +67,7 @@ class TopPatchesView {
 
   constructor(model: AnyModel<object>, host: HTMLElement) {
     this.#model = model;
-    this.#view = openView(host, "top-patches", css, () => this.#draw());
+    this.#view = openView(host, "top-patches", choices + css, () => this.#draw());
     const view = this.#view;
     const { signal } = view;
     this.#requests = new Requests(model as unknown as Channel, signal);

@@ -20,6 +20,9 @@ from torch import Tensor
 from nbviz.model_input import as_picture, picture_with_channels
 from nbviz.network import Network
 
+#: Level of a tile that has no picture.
+NO_PICTURE = 205
+_CROSS = 120
 _PROBE = (64, 128, 192)
 # Rounding of half-precision inputs and of a transform's own arithmetic stays below this.
 _LEVELS = 1.0
@@ -177,6 +180,21 @@ def shown_picture(image: Any, network: Network | None = None) -> Image.Image:
     if picture.mode == "F":
         return _in_colour(_as_levels(np.asarray(picture)[..., None]))
     return picture_with_channels(picture, 3)
+
+
+def crossed_out(side: int) -> NDArray[np.uint8]:
+    """A tile for a picture that cannot be shown, uint8 (side, side, 3): grey, with a cross.
+
+    Examples
+    --------
+    >>> crossed_out(3)[..., 0].tolist()
+    [[120, 205, 120], [205, 120, 205], [120, 205, 120]]
+    """
+    tile = np.full((side, side, 3), NO_PICTURE, np.uint8)
+    rows, cols = np.indices((side, side))
+    thick = max(1, side // 24)
+    tile[(abs(rows - cols) < thick) | (abs(rows + cols - side + 1) < thick)] = _CROSS
+    return tile
 
 
 def _in_colour(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -184,9 +184,9 @@ def _of_scan(
 
 def _without_skipped(columns: MapColumns, scan: Scan) -> MapColumns:
     """The images that could be read; the others have no features, and are named with the reason."""
-    skipped = scan.skipped
-    if not skipped:
+    if not any(scan.images.reason):  # naming those of a million images takes a while
         return columns
+    skipped = scan.skipped
     some = "; ".join(f"number {number}, {reason}" for number, reason in skipped[:_NAMED])
     more = f"; and {len(skipped) - _NAMED:,} more (scan.skipped)" if len(skipped) > _NAMED else ""
     are, them = ("image is", "it") if len(skipped) == 1 else ("images are", "them")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from nbviz.analysis.input_picture import shown_picture
+from nbviz.analysis.input_picture import NO_PICTURE, crossed_out, shown_picture
 from nbviz.widgets import wire
 from nbviz.widgets.base import message_of
 
@@ -34,7 +34,6 @@ STEP, LARGEST = 8, 256
 SHEET = 2048
 
 _QUALITY = 85
-_BACKGROUND, _LINE = 205, 120
 # A file that is read at a fraction of its size keeps so many pixels, for its shape to stay.
 _FINE = 64
 _THREADS = min(4, os.cpu_count() or 1)
@@ -70,7 +69,7 @@ class Tiles:
         """All of them as one JPEG, row by row; what is left of the last row is grey."""
         across, side = self.columns, self.side
         down = max(1, -(-len(self.tiles) // across))
-        sheet = np.full((down * side, across * side, 3), _BACKGROUND, np.uint8)
+        sheet = np.full((down * side, across * side, 3), NO_PICTURE, np.uint8)
         for number, tile in enumerate(self.tiles):
             top, left = number // across * side, number % across * side
             sheet[top : top + side, left : left + side] = tile.pixels
@@ -182,12 +181,3 @@ def tile_of(picture: Image.Image, side: int) -> Tile:
     if picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.NEAREST)
     return Tile(np.asarray(picture), width / height)
-
-
-def crossed_out(side: int) -> np.ndarray:
-    """A tile for a picture that cannot be shown, uint8 (side, side, 3)."""
-    tile = np.full((side, side, 3), _BACKGROUND, np.uint8)
-    rows, cols = np.indices((side, side))
-    thick = max(1, side // 24)
-    tile[(abs(rows - cols) < thick) | (abs(rows + cols - side + 1) < thick)] = _LINE
-    return tile

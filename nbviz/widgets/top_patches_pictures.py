@@ -16,13 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from nbviz.analysis.activations import activations
-from nbviz.analysis.input_picture import input_picture
+from nbviz.analysis.input_picture import NO_PICTURE, crossed_out, input_picture
 from nbviz.analysis.layers import Layer
 from nbviz.analysis.patch_pictures import masked_by_activation, patch
 from nbviz.analysis.receptive_field import Box
 from nbviz.network import Network
 from nbviz.widgets.base import message_of, png_bytes
-from nbviz.widgets.image_map_tiles import crossed_out
 
 if TYPE_CHECKING:
     from nbviz.scanning.source import ImageSource
@@ -36,7 +35,6 @@ _FEW_PIXELS = 40
 _QUALITY = 85
 # Maps of all channels are kept where those of so many images fit.
 _ALL_CHANNELS = 16
-_BACKGROUND = 205
 
 
 class UnreadableImageError(ValueError):
@@ -132,7 +130,7 @@ class PatchPictures:
         One that cannot be made is crossed out, and `problems` says why.
         """
         if place.image < 0:
-            return np.full((side, side, 3), _BACKGROUND, np.uint8)
+            return np.full((side, side, 3), NO_PICTURE, np.uint8)
         try:
             made = self._drawn(place, show, side)
         except Exception as error:  # noqa: BLE001 - one image of many: the others are shown

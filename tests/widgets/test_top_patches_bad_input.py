@@ -12,7 +12,7 @@ from torch import nn
 
 import nbviz
 from nbviz import TopPatches
-from nbviz.widgets.image_map_tiles import crossed_out
+from nbviz.analysis.input_picture import crossed_out
 from tests.fixtures.scanned import (
     SIDE,
     arrays_of,
