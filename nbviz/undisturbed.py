@@ -342,6 +342,16 @@ def _devices(modules: Sequence[nn.Module]) -> set[torch.device]:
     return {tensor.device for table in tables for tensor in table.values() if tensor is not None}
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch back its number of threads, which numba resets where it starts its own."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class RandomState:
     """The random generators of torch, NumPy and Python.
 

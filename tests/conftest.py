@@ -15,6 +15,14 @@ from comm.base_comm import BaseComm
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def threads_are_left():
+    """Nothing may leave torch with another number of threads than it found."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
 @dataclass
 class Browser:
     """Stands in for the browser: keeps what a widget sends, and can send back."""

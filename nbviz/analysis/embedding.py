@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from nbviz.analysis.feature_space import FeatureSpace, feature_space, in_plane
 from nbviz.analysis.neighbours import Neighbours, NeighbourSearch, nearest_rows
 from nbviz.analysis.tsne import NEEDED, TSNEOptimisation, first_places, placed_by_tsne
+from nbviz.undisturbed import threads_kept
 
 __all__ = ["METHODS", "Embedding", "EmbeddingRun", "Step", "embed"]
 
@@ -141,7 +142,8 @@ class Embedding:
         if self.method == "pca":
             return in_plane(self.space.project(features))
         if self.model is not None:
-            return np.asarray(self.model.transform(reduced), np.float32)
+            with threads_kept():
+                return np.asarray(self.model.transform(reduced), np.float32)
         index, distance = nearest_rows(self.space.reduced, reduced, _PLACING)
         return placed_by_tsne(self.positions, index, distance)
 
@@ -322,7 +324,7 @@ class EmbeddingRun:
         """Places by UMAP, which keeps the model for further images."""
         from umap import UMAP  # compiles for a while
 
-        with warnings.catch_warnings():
+        with threads_kept(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="umap")
             self._model = UMAP(
                 n_neighbors=int(self._used_perplexity()),

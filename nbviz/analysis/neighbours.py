@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from nbviz.analysis.feature_space import FeatureSpace
+from nbviz.undisturbed import threads_kept
 
 __all__ = ["NeighbourSearch", "Neighbours", "first_of_equals", "nearest_rows", "neighbours_of"]
 
@@ -325,8 +326,9 @@ class _Descent(_Pass):
         from pynndescent import NNDescent  # compiles for half a minute
 
         rows, k = self.index.shape
-        descent = NNDescent(self._matrix, n_neighbors=k + 1, random_state=self._seed)
-        found = descent.neighbor_graph[0].astype(np.int64)
+        with threads_kept():
+            descent = NNDescent(self._matrix, n_neighbors=k + 1, random_state=self._seed)
+            found = descent.neighbor_graph[0].astype(np.int64)
         # Itself is mostly the first, but a duplicate may have taken its place.
         other = found != np.arange(rows)[:, None]
         other[other.all(1), -1] = False

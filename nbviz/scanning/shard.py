@@ -22,7 +22,7 @@ from nbviz.scanning.payload import Payload, load_payload
 from nbviz.scanning.range_files import Span
 from nbviz.scanning.reading import Batch, Entry, Reader, batch_spans, read_ahead
 from nbviz.scanning.store import Store
-from nbviz.undisturbed import RandomState
+from nbviz.undisturbed import RandomState, threads_kept
 
 __all__ = [
     "Report",
@@ -107,13 +107,13 @@ def _given(reader: Reader, entries: list[Entry], span: Span, size: int) -> Itera
 @contextmanager
 def steady(network: Network, threads: int) -> Iterator[None]:
     """Fix the number of torch's threads, and put it and all random states back afterwards."""
-    before, random_state = torch.get_num_threads(), RandomState(network.model)
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        random_state.restore()
+    random_state = RandomState(network.model)
+    with threads_kept():
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            random_state.restore()
 
 
 def pass_over(
