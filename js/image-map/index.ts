@@ -292,7 +292,12 @@ class ImageMapView {
   #hovered(row: number, at: { x: number; y: number } | null): void {
     // The card stays where it opened for as long as the pointer is on the same image.
     if (row === this.#hover.row && (at === null) === (this.#hover.at === null)) return;
-    if (row >= 0) this.#own = -1;
+    if (row >= 0) {
+      this.#own = -1;
+      this.#progress.hold();
+      // Python finds them while the browser draws.
+      if (!this.#progress.moving) this.#about.want(row);
+    }
     this.#hover = { row, at: row < 0 ? null : at };
     this.#view.redraw();
   }

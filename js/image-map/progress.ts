@@ -11,6 +11,8 @@ export interface ProgressHands extends Pick<Hands, "get" | "redraw" | "failed" |
   known(): boolean;
 }
 
+const HOLD_MS = 400;
+
 const NOTHING: ProgressState = {
   finished: false,
   stopped: false,
@@ -32,6 +34,9 @@ export class Progress {
   /** to go on was asked for while another question was under way */
   #resuming = false;
   #visible = false;
+  /** until when a hand that asks for neighbours goes first */
+  #held = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   readonly #requests: Requests;
   readonly #hands: ProgressHands;
@@ -73,11 +78,24 @@ export class Progress {
     if (typeof (trait as ProgressState).finished === "boolean") this.#take(trait as ProgressState);
   }
 
+  /** A hand moves over the map: what it asks for shall not wait behind a slice of work. */
+  hold(): void {
+    this.#held = performance.now() + HOLD_MS;
+  }
+
   /** Ask for the next positions, unless there is nothing to ask for. */
   advance(): void {
     const resume = this.#resuming;
     const wanted = resume || this.live || !this.#hands.known();
     if (!wanted || this.#underWay || this.#failed || !this.#visible) return;
+    const rest = this.#held - performance.now();
+    if (rest > 0 && !this.moving) {
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined;
+        this.advance();
+      }, rest);
+      return;
+    }
     this.#resuming = false;
     this.#underWay = true;
     this.#since = performance.now();

@@ -138,3 +138,26 @@ describe("a map being computed", () => {
     expect(kinds()).toHaveLength(1);
   });
 });
+
+it("what is left after the map waits while a hand asks for neighbours", () => {
+  vi.useFakeTimers();
+  const { progress, answer, kinds } = started(at(10));
+  expect(kinds()).toHaveLength(1);
+  progress.hold();
+  answer(at(10));
+  progress.advance();
+  vi.advanceTimersByTime(300);
+  progress.hold();
+  vi.advanceTimersByTime(300);
+  expect(kinds()).toHaveLength(1);
+  vi.advanceTimersByTime(200);
+  expect(kinds()).toHaveLength(2);
+  vi.useRealTimers();
+});
+
+it("a map that still moves waits for no hand", () => {
+  const { progress, answer, kinds } = started(at(3));
+  progress.hold();
+  answer(at(4));
+  expect(kinds()).toHaveLength(2);
+});
