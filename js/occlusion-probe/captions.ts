@@ -39,7 +39,7 @@ export function nowShown(given: NowGiven): Now | null {
     const near = { map, position: nearestPosition(map, ...centreOf(mask)) };
     const { shape, height, width } = maskAtPosition(near);
     const of =
-      "No answer from Python: read from the map at the nearest position, " +
+      "Without Python: read from the map at the nearest position, " +
       `a ${shape} of ${width}×${height} px on ${placeText(near)}`;
     return { state: confidenceAt(map, near.position, given.target), of, masked: true };
   }

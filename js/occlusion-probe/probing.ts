@@ -41,7 +41,7 @@ export class Probing {
     this.open = masks;
     this.#since ||= performance.now();
     this.#listen();
-    this.#requests.ask(
+    const asked = this.#requests.ask(
       "masked",
       { masks, seq, done, point },
       ({ fields }) => {
@@ -53,6 +53,7 @@ export class Probing {
         this.#actions.failed(message);
       },
     );
+    if (!asked) this.silent = true;
   }
 
   /** Any answer shows that Python works: what is still open is waited for anew. */

@@ -166,17 +166,19 @@ export class Requests {
     });
   }
 
+  /** Ask; whether there is anybody to answer. */
   ask(
     kind: string,
     fields: Record<string, unknown>,
     settle: (answer: Answer) => void,
     fail: (message: string) => void,
     arrays: OutgoingArray[] = [],
-  ): void {
+  ): boolean {
     this.#count += 1;
     const question = { kind, rid: `${this.#prefix}-${this.#count}`, fields, arrays, settle, fail };
-    if (this.#underWay.has(kind)) this.#waiting.set(kind, question);
-    else this.#dispatch(question);
+    if (!this.#underWay.has(kind)) return this.#dispatch(question);
+    this.#waiting.set(kind, question);
+    return true;
   }
 
   #nudge(question: Question, times = 0): void {
@@ -189,7 +191,7 @@ export class Requests {
     }, wait);
   }
 
-  #dispatch(question: Question): void {
+  #dispatch(question: Question): boolean {
     const { kind, rid, fields, arrays } = question;
     const { entries, buffers } = pack(arrays);
     const message = { ...fields, kind, rid };
@@ -202,6 +204,7 @@ export class Requests {
       // Lab throws where no kernel is behind the page: the question stays without an answer.
       this.#underWay.delete(kind);
     }
+    return this.#underWay.has(kind);
   }
 
   readonly #receive = (content: unknown, buffers: DataView[]): void => {

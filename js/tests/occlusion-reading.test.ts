@@ -175,7 +175,7 @@ describe("words", () => {
     const mask = { shape: "circle", top: 2, left: 1, height: 2, width: 2 } as const;
     const given = { spot: null, prediction: null, confidence: null, masks: [mask], map, target: 7 };
     const now = nowShown({ ...given, unanswered: true });
-    expect(now?.of).toContain("No answer from Python");
+    expect(now?.of).toContain("Without Python");
     expect(now?.of).toContain("nearest position");
     expect(now?.of).toContain("rectangle of 2×2 px on rows 2–4, columns 0–2");
     expect(now?.state.target.logit).toBe(2);

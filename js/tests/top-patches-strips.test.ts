@@ -32,6 +32,7 @@ function started(most?: number) {
     {
       ask: (_kind, fields, settle, fail) => {
         questions.push({ channels: fields.channels as number[], settle, fail });
+        return true;
       },
     },
     () => {},

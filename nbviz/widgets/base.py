@@ -36,13 +36,25 @@ def bundle(view: str) -> str | Path:
     Text, because a ``Path`` makes anywidget keep the widget, and the model with it, alive for ever
     (anywidget#929); a ``Path`` only where ``ANYWIDGET_HMR=1`` asks for hot reload.
     """
-    path = STATIC / f"{view}.js"
+    text = bundle_text(view)
+    return STATIC / f"{view}.js" if os.environ.get("ANYWIDGET_HMR") == "1" else text
+
+
+def bundle_text(name: str) -> str:
+    """A built ES module as text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has not been built.
+    """
+    path = STATIC / f"{name}.js"
     if not path.is_file():
         raise FileNotFoundError(
             f"{path.name} has not been built; run `npm ci && npm run build` in the source tree, "
             "or install a released wheel, which carries it"
         )
-    return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def answers(kind: str) -> Callable[[AnswerT], AnswerT]:
@@ -137,6 +149,32 @@ class View(anywidget.AnyWidget):
             if self.problem == self._refused:
                 self.problem = ""
 
+    _silent = False
+    # While it is asked what a page without Python is to know, its views hear nothing.
+
+    def send_state(self, key: Any = None) -> None:
+        """Tell the views of traits, unless a page is recorded."""
+        if not self._silent:
+            super().send_state(key)
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        """Send a message to the views, unless a page is recorded."""
+        if not self._silent:
+            super().send(content, buffers)
+
+    def answer(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a view's request, as `wire.pack` makes it.
+
+        Raises
+        ------
+        ValueError
+            If there is no such request.
+        """
+        for method in _answering(type(self)):
+            if method.answers_kind == kind:  # type: ignore[attr-defined]
+                return method(self, **fields)
+        raise ValueError(f"unknown request {kind!r}")
+
     def _handle_msg(self, msg: dict[str, Any]) -> None:
         """Act on a message of the browser, and see to it that the answer does not lie waiting.
 
@@ -157,6 +195,10 @@ class View(anywidget.AnyWidget):
         if name not in known:
             raise ValueError(f"expected one of the parts {sorted(known)}, got {name!r}")
         return wire.pack({}, module=known[name].read_text(encoding="utf-8"))
+
+    def inner_views(self) -> tuple[View, ...]:
+        """The views that this one shows within itself."""
+        return ()
 
     def still(self) -> np.ndarray:
         """The view as a picture, uint8 (H, W, 3): for saved notebooks, GitHub and print."""
@@ -181,26 +223,22 @@ class View(anywidget.AnyWidget):
 def _answer(widget: View, content: Mapping[str, Any], buffers: list[memoryview]) -> None:
     # A plain function: a bound method here would keep the widget alive through its own callbacks.
     fields = dict(content)
-    kind, rid = fields.pop("kind", None), fields.pop("rid", None)
+    kind, rid = str(fields.pop("kind", None)), fields.pop("rid", None)
     if rid is None:
         return
-    for method in _answering(type(widget)):
-        if method.answers_kind == kind:  # type: ignore[attr-defined]
-            try:
-                described = fields.pop("arrays", [])
-                if described or buffers:
-                    fields["arrays"] = wire.unpack({"arrays": described, "buffers": buffers})
-                packed = method(widget, **fields)
-            except BaseException as error:
-                # Also when interrupted: a view asks nothing else until it has its answer.
-                widget.send({"kind": "error", "rid": rid, "message": message_of(error)})
-                if not isinstance(error, Exception):
-                    raise
-                return
-            outgoing = packed.pop("buffers")
-            widget.send({**packed, "kind": kind, "rid": rid}, outgoing)
-            return
-    widget.send({"kind": "error", "rid": rid, "message": f"unknown request {kind!r}"})
+    try:
+        described = fields.pop("arrays", [])
+        if described or buffers:
+            fields["arrays"] = wire.unpack({"arrays": described, "buffers": buffers})
+        packed = widget.answer(kind, **fields)
+    except BaseException as error:
+        # Also when interrupted: a view asks nothing else until it has its answer.
+        widget.send({"kind": "error", "rid": rid, "message": message_of(error)})
+        if not isinstance(error, Exception):
+            raise
+        return
+    outgoing = packed.pop("buffers")
+    widget.send({**packed, "kind": kind, "rid": rid}, outgoing)
 
 
 def _answering(cls: type[View]) -> list[Answer]:
