@@ -1,6 +1,7 @@
 # make demo   the tour in JupyterLab
 # make test   everything that has to hold, as CI runs it
 # make bench  every benchmark table
+# make docs   the documentation site, to be opened from .cache/site/index.html
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PIP := HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/python -m pip install --quiet --d
 # With no screen JupyterLab prints its address instead of opening a browser; it runs as root only when told.
 LAB_FLAGS := $(shell [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ] || echo --no-browser) $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
 
-.PHONY: demo test bench build browser lock clean
+.PHONY: demo test bench docs build browser lock clean
 
 demo: $(VENV)/.installed-lab build
 	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/tour.ipynb $(LAB_FLAGS)
@@ -20,6 +21,9 @@ test: $(VENV)/.installed-test build browser
 
 bench: $(VENV)/.installed-bench build browser
 	for table in benchmarks/bench_*.py; do $(BIN)/python $$table || exit 1; done
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python tests/check.py docs
 
 build: node_modules/.package-lock.json
 	@npm run --silent build

@@ -25,6 +25,7 @@ PARTS: dict[str, list[str]] = {
     "vitest": ["npm", "run", "--silent", "test"],
     "sizes": ["npm", "run", "--silent", "sizes"],
     "pytest": [*PYTEST, "-m", "not notebook", "--doctest-modules", "tests", "nbviz"],
+    "docs": [PYTHON, "tests/docs_check.py"],
     "wheel": [PYTHON, "tests/wheel_check.py"],
     "notebook": [*PYTEST, "-m", "notebook", "tests/notebook"],
 }

@@ -61,7 +61,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A map of images; see :func:`embed`.
+    """A map of images; see `embed`.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Embedding:
     def place(self, new_features: Any) -> NDArray[np.float32]:
         """Places of further images on this map, which does not move.
 
-        For t-SNE see :func:`~nbviz.analysis.tsne.placed_by_tsne`; a PCA projects, UMAP transforms.
+        For t-SNE see `nbviz.analysis.tsne.placed_by_tsne`; a PCA projects, UMAP transforms.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class EmbeddingRun:
     Parameters
     ----------
     features, method, perplexity, seed, normalise, components, iterations, device
-        As :func:`embed` has them.
+        As `embed` has them.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class EmbeddingRun:
     Raises
     ------
     ValueError, ImportError
-        As :func:`embed`.
+        As `embed`.
 
     Examples
     --------
@@ -368,7 +368,7 @@ def embed(
     single-cell transcriptomics"): principal components as first places, attraction 12 times
     stronger for the first 250 iterations, and a learning rate of n / 12; only that the rate is n
     once attraction is plain, n / exaggeration as in openTSNE (see
-    :class:`~nbviz.analysis.tsne.TSNEOptimisation`). Perplexity 30 is within what van der Maaten and
+    `nbviz.analysis.tsne.TSNEOptimisation`). Perplexity 30 is within what van der Maaten and
     Hinton 2008 advise, 5 to 50. Distances on a t-SNE or UMAP, and sizes of its clusters, mean
     little.
 
@@ -386,7 +386,7 @@ def embed(
     seed : int
         The same seed gives the same map on the same machine.
     normalise, components
-        As :func:`~nbviz.analysis.feature_space.feature_space` has them; of no effect on a
+        As `nbviz.analysis.feature_space.feature_space` has them; of no effect on a
         FeatureSpace.
     iterations : tuple of int
         Of t-SNE, with exaggeration and without.

@@ -21,7 +21,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
-    """Features made ready to be compared; see :func:`feature_space`.
+    """Features made ready to be compared; see `feature_space`.
 
     Attributes
     ----------

@@ -36,7 +36,7 @@ Table = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The nearest of each image; see :class:`NeighbourSearch`.
+    """The nearest of each image; see `NeighbourSearch`.
 
     Attributes
     ----------
