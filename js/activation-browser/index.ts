@@ -64,7 +64,7 @@ class ActivationBrowserView {
   readonly #sources = element(
     "p",
     { class: "soft" },
-    "Other pictures come from Python: run the cell to slide, draw, open a file or use the camera.",
+    "Other pictures (of the data set, drawn, from a file or the camera) need Python behind the page.",
   );
   readonly #help: HTMLElement;
   readonly #center = element("div", { class: "center" });

@@ -58,7 +58,7 @@ class OcclusionProbeView {
   readonly #sources = element(
     "p",
     { class: "soft" },
-    "Pictures, settings of masks and the full map come from Python: run the cell.",
+    "Other pictures, settings of masks and the full map need Python behind the page.",
   );
   /** null until they have come from Python */
   #inputs: Inputs | null = null;

@@ -284,11 +284,11 @@ def _sheets(widget: ImageMap) -> Iterator[Series]:
     by_place = by_rank if places is None else np.lexsort((places[:, 0], places[:, 1] // _BAND))
     for side, many in _TILES:
         rows = by_rank if side == _TILES[0][0] else by_place
-        asked = (rows[start : start + many].tolist() for start in range(0, len(rows), many))
-        yield Series(
-            f"pictures of {side} px",
-            (Question("tiles", {"tile": side}, among="rows", given=given) for given in asked),
-        )
+        questions = [
+            Question("tiles", {"tile": side}, among="rows", given=rows[at : at + many].tolist())
+            for at in range(0, len(rows), many)
+        ]
+        yield Series(f"pictures of {side} px", questions)
 
 
 def _questions(widget: ImageMap) -> Iterator[Question]:

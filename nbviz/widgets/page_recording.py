@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from traitlets import ObserveHandler
 
+from nbviz.widgets import wire
 from nbviz.widgets.base import View
 
 __all__ = ["Axis", "Plan", "Question", "Recorded", "Series", "apart", "recordings"]
@@ -197,12 +198,30 @@ def recordings(
                 break
             try:
                 if isinstance(part, Axis):
-                    answer = _shown(widget, plan, part, of)
+                    yield Recorded(part, number, len(each), of, _shown(widget, plan, part, of))
                 else:
-                    answer = _asked(widget, of)
+                    for question, answer in _answered(widget, of):
+                        yield Recorded(part, number, len(each), question, answer)
             except RefusedError:
                 continue  # the view would be told the same
-            yield Recorded(part, number, len(each), of, answer)
+
+
+def _answered(widget: View, question: Question) -> Iterator[tuple[Question, dict[str, Any]]]:
+    """The answer to a question; of a list that is answered in pieces, all of them."""
+    rest = list(question.given)
+    while True:
+        asked = replace(question, given=rest)
+        answer = _asked(widget, asked)
+        if not question.among:
+            yield asked, answer
+            return
+        came = answer.get(question.among)
+        if came is None:
+            came = wire.unpack(answer)[question.among].tolist()
+        yield replace(question, given=came), answer
+        rest = [one for one in rest if one not in came]
+        if not rest or not came:
+            return
 
 
 def _shown(widget: View, plan: Plan, axis: Axis, values: tuple[Any, ...]) -> dict[str, Any]:

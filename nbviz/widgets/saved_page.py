@@ -179,22 +179,21 @@ def _links(views: Sequence[View]) -> list[dict[str, Any]]:
 
 
 def _record(page: _Page, views: Sequence[View], plans: Sequence[Plan], *, progress: bool) -> None:
-    """Ask each view in turn, so that each has its share of the room."""
-    turns = [
-        (view, recordings(view, plan, page.closed(view)))
+    """Ask the views for what each would need, so that all get their share of the room."""
+    left = {
+        view.model_id: (view, recordings(view, plan, page.closed(view)))
         for view, plan in zip(views, plans, strict=True)
-    ]
+    }
     with tqdm(disable=not progress, desc="Recording", unit=" answers") as bar:
         try:
-            while turns:
-                for turn in [*turns]:
-                    view, each = turn
-                    recorded = next(each, None)
-                    if recorded is None:
-                        turns.remove(turn)
-                    else:
-                        page.add(view, recorded)
-                        bar.update()
+            while left:
+                view, each = left[min(left, key=page.taken)]
+                recorded = next(each, None)
+                if recorded is None:
+                    del left[view.model_id]
+                else:
+                    page.add(view, recorded)
+                    bar.update()
         except KeyboardInterrupt:
             page.interrupted = True
 
@@ -211,6 +210,7 @@ class _Page:
         self._closed: dict[tuple[str, int], str] = {}
         self._notes: list[str] = []
         self._spent = float(len(bundle_text("page")))
+        self._taken: dict[str, float] = {}
         self.interrupted = False
 
     def open(self, view: View, plan: Plan) -> None:
@@ -237,6 +237,10 @@ class _Page:
                 f"{self._max_bytes:,}; give it more, or save fewer views"
             )
 
+    def taken(self, model_id: str) -> float:
+        """What the answers of a view take of the file so far, in bytes."""
+        return self._taken.get(model_id, 0.0)
+
     def closed(self, view: View) -> Callable[[Axis | Series], bool]:
         """Whether the rest of a part is left out."""
         return lambda part: (view.model_id, id(part)) in self._closed
@@ -244,12 +248,13 @@ class _Page:
     def add(self, view: View, recorded: Recorded) -> None:
         """Take an answer if there is room for it; else nothing more of its part."""
         model, part, of = self._models[view.model_id], recorded.part, recorded.of
-        key = (view.model_id, id(part))
-        packed, fits = self._kept(recorded.answer, most=self._max_bytes - self._spent)
+        key, before = (view.model_id, id(part)), self._spent
+        packed, fits = self._kept(recorded.answer, most=self._max_bytes - before)
         if not fits:
             left = f"{recorded.count - recorded.number:,} of {recorded.count:,} {part.names}"
             self._closed[key] = f"{type(view).__name__}: {left} left out." if part.names else ""
             return
+        self._taken[view.model_id] = self.taken(view.model_id) + self._spent - before
         if isinstance(of, Question):
             model["answers"].append(self._answer(of, packed))
         elif isinstance(part, Axis):

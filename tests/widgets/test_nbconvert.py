@@ -1,4 +1,4 @@
-"""A saved notebook turned into HTML shows a picture of every widget, with no kernel and no widget."""
+"""A saved notebook turned into HTML shows a picture of every widget, with nothing behind it."""
 
 from __future__ import annotations
 

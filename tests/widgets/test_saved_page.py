@@ -9,6 +9,7 @@ import torch
 import nbviz
 from nbviz.analysis.embedding import embed
 from nbviz.widgets import saved_page as module
+from nbviz.widgets import top_patches_answers
 from tests.fixtures.saved_pages import page_of, plain
 
 DIGITS = nbviz.demos.digits()
@@ -139,6 +140,17 @@ def test_a_map_that_is_not_finished_stays_as_it_is(tmp_path):
     assert "wait()" in made.left_out[0]
     assert len(axis_of(page, digits, "arrangement", "colour")["values"]) == 1
     assert not digits.progress["finished"]
+
+
+def test_a_list_that_is_answered_in_pieces_is_there_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(top_patches_answers, "_PATIENCE", 0)
+    patches = nbviz.TopPatches(scan_of(layers="relu2"), patches=2)
+    page, _ = saved(tmp_path, patches)
+    strips = asked(page, patches, "rows")
+    assert [each["listed"] for each in strips] == [
+        [c] for c in range(patches.scan["relu2"].channels)
+    ]
+    assert all(each["answer"]["channels"] == each["listed"] for each in strips)
 
 
 WIDGETS = {
