@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from firefox import firefox_path, running_firefox
 from fixtures.numbered_pictures import (
     NumberedPictures,
     classes_of,
@@ -201,3 +202,21 @@ def test_it_fits_every_screen(lecture, open_page, theme, viewport):
     page.page.get_by_role("button", name="Change to").click()
     after = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert after != paper
+
+
+@pytest.mark.skipif(firefox_path() is None, reason="no Firefox on this machine")
+def test_it_works_in_firefox(lecture):
+    with running_firefox() as firefox:
+        firefox.open(lecture[0])
+        firefox.wait_for("document.querySelectorAll('[data-nbviz-drawn]').length === 4")
+        probe = "document.querySelector('[data-nbviz-view=occlusion-probe]')"
+        firefox.value(f"({probe}.scrollIntoView(), 1)")
+        box = firefox.value(f"{probe}.shadowRoot.querySelector('canvas').getBoundingClientRect()")
+        corner = box["x"] + 30, box["y"] + 30
+        firefox.drag(corner, (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
+        firefox.wait_for(f"{probe}.shadowRoot.textContent.includes('Without Python')")
+        assert firefox.errors == []
+        asked = [
+            one for one in firefox.requested if not one.startswith(("file:", "blob:", "data:"))
+        ]
+        assert asked == []
