@@ -36,6 +36,7 @@ made[nbviz.OcclusionProbe] = nbviz.OcclusionProbe(network, images)
 scan = nbviz.scan(network, images[:40], layers="relu2", progress=False)
 made[nbviz.TopPatches] = nbviz.TopPatches(scan)
 made[nbviz.ImageMap] = nbviz.ImageMap(scan)
+made[nbviz.Explorer] = nbviz.Explorer(network, images[:40], scan)
 missing = [cls.__name__ for cls, widget in made.items() if widget is None]
 assert not missing, f"say here how to make {missing}"
 for widget in made.values():

@@ -125,6 +125,8 @@ export class GlPainter implements Painter {
       all = this.#drawBase(base, frame, tiles, still);
       gl.bindFramebuffer(gl.READ_FRAMEBUFFER, base.buffer);
       gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
+      // What was shown is wiped by the first clear after it: not by one that comes after the copy.
+      gl.clear(gl.DEPTH_BUFFER_BIT);
       const box = [0, 0, ...room] as const;
       gl.blitFramebuffer(...box, ...box, gl.COLOR_BUFFER_BIT, gl.NEAREST);
     } else {

@@ -53,6 +53,12 @@ class MapSettings:
         return ""
 
 
+class _Target(traitlets.Any):
+    """A class, in any form; None is one, and is checked like the others."""
+
+    allow_none = False
+
+
 class OcclusionChoices(PictureView, GatheredChoices):
     """The traits of an `OcclusionProbe`."""
 
@@ -64,7 +70,7 @@ class OcclusionChoices(PictureView, GatheredChoices):
     _follows: bool
     _shown: MaskedPicture
 
-    target = traitlets.Any(-1).tag(sync=True)
+    target = _Target(-1).tag(sync=True)
     """Class whose confidence is looked at, by number; a name can be set. -1 or None (default) for
     what the network takes the picture for, whichever picture it is."""
     masks: Any = traitlets.List().tag(sync=True)

@@ -12,6 +12,7 @@ from nbviz.analysis.map_places import priority
 from nbviz.widgets import wire
 from nbviz.widgets.activation_browser import ActivationBrowser
 from nbviz.widgets.base import View
+from nbviz.widgets.explorer import Explorer
 from nbviz.widgets.filter_grid import FilterGrid
 from nbviz.widgets.image_map import ImageMap
 from nbviz.widgets.image_map_choices import LAYOUTS
@@ -53,6 +54,15 @@ def plan_of(widget: View, images: Sequence[int] | None) -> Plan:
 
 def _first(current: Any, others: Sequence[Any]) -> list[Any]:
     return [current, *(other for other in others if other != current)]
+
+
+@plan_of.register
+def _(widget: Explorer, images: Sequence[int] | None) -> Plan:
+    del images
+    chosen = ("layer", "channel", "unit", "image")
+    now = tuple(getattr(widget, name) for name in chosen)
+    # Elsewhere the view tells the numbers, which is all that it knows.
+    return Plan(parts=(Axis(chosen, ("chosen",), [now], "choices", elsewhere={"chosen": []}),))
 
 
 @plan_of.register

@@ -14,8 +14,10 @@ from PIL import Image
 from torch import nn
 
 import nbviz
-from nbviz import ActivationBrowser, FilterGrid, link
+from nbviz import ActivationBrowser, FilterGrid, ImageMap, OcclusionProbe, TopPatches, link
 from nbviz.widgets import wire
+from tests.fixtures.scanned import small_pictures as scanned_pictures
+from tests.fixtures.scanned import small_scan
 
 SIDE = 20
 
@@ -217,6 +219,109 @@ def test_a_view_is_not_linked_to_itself():
     a, _ = two_browsers()
     with pytest.raises(ValueError, match="the same one twice"):
         link(a, a)
+
+
+# More than two views at once.
+
+
+def five_views(scan=None):
+    scan = small_scan() if scan is None else scan
+    images = scanned_pictures()
+    return (
+        FilterGrid(scan.network),
+        ActivationBrowser(scan.network, images),
+        OcclusionProbe(scan.network, images),
+        TopPatches(scan),
+        ImageMap(scan, method="pca"),
+    )
+
+
+def test_five_views_share_what_each_has():
+    views = grid, browser, probe, patches, shown = five_views()
+    linked = link(*views)
+    assert linked.shared == ("image", "layer", "channel", "unit")
+    shown.image = 7
+    assert [view.image for view in views[1:]] == [7] * 4
+    grid.selected = [2, 4]
+    assert (browser.layer, patches.layer, probe.layer) == ("0",) * 3
+    assert (browser.channel, patches.channel, probe.channel) == (4, 4, 4)
+    patches.layer = "3"
+    patches.channel, patches.unit = 5, [2, 3]
+    assert (browser.layer, browser.channel, browser.unit) == ("3", 5, [2, 3])
+    assert (probe.layer, probe.channel) == ("3", 5)
+    assert (grid.layer, grid.selected) == ("0", [2, 4])  # layer "3" has no kernels
+    probe.image = 11
+    assert [view.image for view in views[1:]] == [11] * 4
+
+
+def test_a_change_among_five_goes_once_to_each():
+    views = five_views()
+    link(*views)
+    seen = [record(view) for view in views]
+    views[4].image = 9
+    assert seen == [[], *[[("image", 9)]] * 4]
+    for each in seen:
+        each.clear()
+    views[3].channel = 1
+    assert seen == [[("channel", 1)]] * 4 + [[]]
+
+
+def test_of_several_the_first_that_has_a_choice_gives_it():
+    grid, browser, probe, _, _ = five_views()
+    grid.selected = [3]
+    browser.layer, browser.image, probe.image = "3", 4, 8
+    link(grid, browser, probe)
+    assert (browser.layer, browser.channel) == ("0", 3)
+    assert (browser.image, probe.image) == (4, 4)
+
+
+def test_one_of_several_that_fails_keeps_the_others_in_line():
+    class Broken:
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, number):
+            if number == 6:
+                raise OSError("the disk is gone")
+            return scanned_pictures()[number]
+
+    scan = small_scan()
+    first, last = (ActivationBrowser(scan.network, scanned_pictures()) for _ in range(2))
+    broken = ActivationBrowser(scan.network, Broken())
+    link(first, broken, last)
+    with pytest.raises(OSError, match="the disk is gone"):
+        first.image = 6
+    assert (first.image, broken.image, last.image) == (6, 0, 6)
+    first.image = 7
+    assert (broken.image, last.image) == (7, 7)
+
+
+def test_a_closed_view_leaves_the_others_linked(frontend):
+    grid, browser, probe, patches, shown = five_views()
+    link(grid, browser, probe, patches, shown)
+    gone = weakref.ref(browser)
+    browser.close()
+    del browser
+    patches.image = 5
+    assert (probe.image, shown.image) == (5, 5)
+    for view in (grid, probe, patches):
+        view.close()
+    shown.image = 2
+    assert probe.image == 5
+    gc.collect()
+    assert gone() is None
+
+
+def test_views_that_do_not_fit_are_refused_by_name():
+    grid, browser, _, _, shown = five_views()
+    with pytest.raises(ValueError, match="a FilterGrid and the other views of different networks"):
+        link(browser, shown, FilterGrid(network_of()))
+    with pytest.raises(ValueError, match="the same one twice"):
+        link(grid, browser, grid)
+    with pytest.raises(TypeError, match="expected nbviz views, got a Network"):
+        link(grid, browser, grid.network)
+    linked = link(browser, shown)
+    assert linked.shared == ("image",)
 
 
 # Files that a person drops on the view, as `js/picture-inputs/picture-files.ts` sends them.

@@ -53,6 +53,9 @@ def test_the_target_follows_the_prediction_until_it_is_chosen(frontend):
     assert (there.target, there.prediction["follows"]) == (2, False)
     frontend.set(there, target=-1)
     assert (there.target, there.prediction["follows"]) == (0, True)
+    there.target = 2
+    there.target = None
+    assert (there.target, there.prediction["follows"]) == (0, True)
 
 
 def test_an_unknown_class_offers_the_nearest_names(frontend):

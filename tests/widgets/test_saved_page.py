@@ -234,6 +234,26 @@ def test_linked_views_are_linked_in_the_page(tmp_path):
     assert browser.layer == "conv2"
 
 
+def test_an_explorer_is_saved_with_its_panes_and_their_links(tmp_path):
+    scan = scan_of(layers=["relu2", "relu3"])
+    few = SCENES.images[:40]
+    explorer = nbviz.Explorer(
+        SCENES.network, few, scan, panes=["filters", "activations", "patches"]
+    )
+    page, _ = saved(tmp_path, explorer)
+    assert page["items"] == [{"model": explorer.model_id}]
+    inner = {"filters": explorer.filters, "activations": explorer.activations}
+    for name, view in inner.items():
+        assert model_of(page, explorer)["state"]["children"][name] == f"anywidget:{view.model_id}"
+        assert model_of(page, view)["axes"]
+    pairs = {frozenset(link["models"]): link["shared"] for link in page["links"]}
+    assert "layer" in pairs[frozenset(view.model_id for view in inner.values())]
+    assert "image" in pairs[frozenset((explorer.model_id, explorer.activations.model_id))]
+    assert (
+        explorer.state == nbviz.Explorer.from_state(explorer.state, SCENES.network, few, scan).state
+    )
+
+
 def test_texts_stay_texts(tmp_path):
     grid = nbviz.FilterGrid(SCENES.network)
     hostile = "</script><script>alert(1)</script>"
