@@ -13,6 +13,8 @@ from lab import Lab, running_lab
 from notebook_page import Notebook
 from playwright.sync_api import Browser
 
+import nbviz
+
 FOLDER = Path(__file__).parent
 
 KERNELS = """import nbviz
@@ -53,6 +55,19 @@ digits = nbviz.ImageMap(scan, border="class", seams=True)
 digits.wait(progress=False)
 digits.image = int(digits.misplaced()["image"][0])
 digits"""
+
+EXPLORER = """import nbviz
+demo = nbviz.demos.scenes()
+scan = nbviz.scan(
+    demo.network, demo.images, labels=demo.labels, classes=demo.classes, progress=False
+)
+explorer = nbviz.Explorer(
+    demo.network, demo.images, scan, labels=demo.labels, layer="relu3", channel=21, image=16
+)
+explorer.panes = ["filters", "activations", "map", "patches", "occlusion"]
+explorer.map.wait(progress=False)
+explorer.occlusion.run_map()
+explorer"""
 
 
 def filter_grid(lab: Lab, browser: Browser) -> Path:
@@ -132,6 +147,40 @@ def image_map(lab: Lab, browser: Browser) -> Path:
     return _cell_and_view(notebook, "image-map")
 
 
+def explorer(lab: Lab, browser: Browser) -> Path:
+    """All views of the scenes' network, at the channel that finds badges."""
+    notebook = Notebook(lab, browser, "nbviz.ipynb", shots=FOLDER)
+    notebook.open([EXPLORER], viewport=(1920, 1700))
+    notebook.run_all(timeout=240)
+    notebook.view()
+    notebook.page.wait_for_timeout(12000)  # pictures come a few at a time
+    return _cell_and_view(notebook, "explorer")
+
+
+def saved_page(lab: Lab, browser: Browser) -> Path:
+    """A page from disk: what a layer answers, and a mask over its full map."""
+    demo = nbviz.demos.scenes()
+    shown = nbviz.ActivationBrowser(
+        demo.network, demo.images, labels=demo.labels, image=16, layer="relu2"
+    )
+    probe = nbviz.OcclusionProbe(
+        demo.network, demo.images, "mushroom", image=16, size=16, stride=4, boxes=demo.badges
+    )
+    probe.scale = "probability drop"
+    probe.evidence()
+    texts = "What the layers answer. Walk them.", "What the answer rests on. Drag the mask."
+    path = lab.folder / "lecture.html"
+    nbviz.save_html(
+        [texts[0], shown, texts[1], probe], path, title="Is it a mushroom?", progress=False
+    )
+    page = browser.new_context(viewport={"width": 1280, "height": 1480}).new_page()
+    page.goto(path.as_uri())
+    page.wait_for_timeout(3000)
+    target = FOLDER / "saved-page.png"
+    page.screenshot(path=target)
+    return target
+
+
 def _cell_and_view(notebook: Notebook, name: str) -> Path:
     """A picture of the first cell and its view, nothing else of the page."""
     cell = notebook.page.locator(".jp-Cell-inputArea").first.bounding_box()
@@ -139,12 +188,13 @@ def _cell_and_view(notebook: Notebook, name: str) -> Path:
     if cell is None or shown is None:
         raise RuntimeError("expected a cell and its view on the page, found none")
     path = FOLDER / f"{name}.png"
-    edge = 12
+    edge, status = 12, 34
+    room = (notebook.page.viewport_size or {"height": 0})["height"] - status
     clip = {
         "x": cell["x"] - edge,
         "y": cell["y"] - edge,
         "width": cell["width"] + 2 * edge,
-        "height": shown["y"] + shown["height"] - cell["y"] + 2 * edge,
+        "height": min(room, shown["y"] + shown["height"] + edge) - cell["y"] + edge,
     }
     notebook.page.screenshot(path=path, clip=clip)
     return path
@@ -156,6 +206,8 @@ PICTURES = {
     "occlusion-probe": occlusion_probe,
     "top-patches": top_patches,
     "image-map": image_map,
+    "explorer": explorer,
+    "saved-page": saved_page,
 }
 
 

@@ -341,6 +341,13 @@ class Network:
                 return record_layers(self.model, self._example(shape), why_untraced=reason)
             except Exception as error:
                 if self.device.type != "meta":
+                    asked = "as input_shape= says" if self._given_shape else "worked out from it"
+                    note = (
+                        f"It was run on an input of shape {shape}, {asked}; pass "
+                        "Network(model, input_shape=(channels, height, width)) for another."
+                    )
+                    # what `add_note` does from Python 3.11 on
+                    vars(error)["__notes__"] = [*getattr(error, "__notes__", ()), note]
                     raise
                 msg = (
                     f"expected a model that runs without values, as it lies on the meta device, "

@@ -456,3 +456,12 @@ def test_layers_are_recorded_once_and_again_after_a_change():
     model[0] = conv()
     other = Network(model, input_shape=(3, 40, 40))
     assert other.layers.input_shape == (3, 40, 40)
+
+
+def test_a_wrong_input_shape_is_named_where_the_model_fails():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        Network(model, input_shape=(1, 9, 9)).layers  # noqa: B018 - looking is what fails
+    (note,) = caught.value.__notes__
+    assert "(1, 9, 9), as input_shape= says" in note
+    assert Network(model, input_shape=(1, 8, 8)).layers.names
