@@ -22,6 +22,11 @@ test: $(VENV)/.installed-test build browser
 bench: $(VENV)/.installed-bench build browser
 	for table in benchmarks/bench_*.py; do $(BIN)/python $$table || exit 1; done
 
+# Half an hour of random use in JupyterLab; `make soak MINUTES=5` for less.
+.PHONY: soak
+soak: $(VENV)/.installed-test build browser
+	$(BIN)/python tests/notebook/soak.py $(MINUTES)
+
 docs: $(VENV)/.installed-test
 	$(BIN)/python tests/check.py docs
 
