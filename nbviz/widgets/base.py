@@ -149,17 +149,17 @@ class View(anywidget.AnyWidget):
             if self.problem == self._refused:
                 self.problem = ""
 
-    _silent = False
+    _apart = False
     # While it is asked what a page without Python is to know, its views hear nothing.
 
     def send_state(self, key: Any = None) -> None:
         """Tell the views of traits, unless a page is recorded."""
-        if not self._silent:
+        if not self._apart:
             super().send_state(key)
 
     def send(self, content: Any, buffers: Any = None) -> None:
         """Send a message to the views, unless a page is recorded."""
-        if not self._silent:
+        if not self._apart:
             super().send(content, buffers)
 
     def answer(self, kind: str, **fields: Any) -> dict[str, Any]:

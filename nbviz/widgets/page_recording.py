@@ -148,7 +148,7 @@ def apart(widget: View, kept: Iterable[str] = ()) -> Iterator[None]:
         name: {kind: [one for one in them if _own(one, widget)] for kind, them in kinds.items()}
         for name, kinds in heard.items()
     }
-    widget._silent = True
+    widget._apart = True
     try:
         yield
     finally:
@@ -158,7 +158,7 @@ def apart(widget: View, kept: Iterable[str] = ()) -> Iterator[None]:
                 setattr(widget, name, before[name])
         finally:
             widget._trait_notifiers = heard
-            widget._silent = False
+            widget._apart = False
     changed = [name for name, value in before.items() if getattr(widget, name) is not value]
     if changed:
         widget.send_state(changed)
