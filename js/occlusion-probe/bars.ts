@@ -50,7 +50,7 @@ export class Bars {
         element(
           "caption",
           {},
-          "Most probable classes, and the change against the unmasked picture",
+          "Most probable classes, and their change by the mask",
         ),
         this.#body,
       ),

@@ -92,7 +92,7 @@ export function noteLine(given: NoteGiven): string {
     stale && settled ? `Not current: ${stale}. Press Full map to make it anew.` : "",
     given.lacking,
     `The map: ${settings}.`,
-    !complete && !settled ? "Positions still open show the nearest computed." : "",
+    !complete && !settled ? "Open positions show the nearest computed." : "",
     !complete && settled ? "Stopped: positions still open are hatched." : "",
     nonfinite > 0 ? `${nonfinite} positions gave NaN or infinity: hatched.` : "",
     given.coverage === "grid" || given.show === "most probable"

@@ -58,7 +58,7 @@ class OcclusionProbeView {
   readonly #sources = element(
     "p",
     { class: "soft" },
-    "Other pictures, settings of masks and the full map need Python behind the page.",
+    "Other pictures, masks and the full map need Python.",
   );
   /** null until they have come from Python */
   #inputs: Inputs | null = null;
@@ -471,7 +471,7 @@ class OcclusionProbeView {
     const waited = since > 0 ? performance.now() - since : 0;
     this.#view.waiting(
       waited > 3000
-        ? "Python has not answered yet: it is busy, or was restarted (then run the cell again)."
+        ? "Python has not answered yet: it is busy or not there (then run the cell)."
         : waited > 700
           ? `Working on ${what || "the mask"} …`
           : "",

@@ -39,7 +39,7 @@ export interface Reading {
 /** Why a map has nothing to show of what is chosen; "" where it has. */
 export function lacking(map: MapData, target: number, { show }: Choices): string {
   if (show === "feature map" && !map.sums) {
-    return "This map was made without a feature map: choose a layer and press Full map.";
+    return "This map has no feature map: choose a layer and press Full map.";
   }
   if (show === "confidence" && !map.places.has(target)) {
     return `This map kept no values of class ${target}: press Full map to make it anew.`;

@@ -186,7 +186,14 @@ export class Requests {
     if (wait === undefined) return;
     setTimeout(() => {
       if (this.#underWay.get(question.kind) !== question) return;
-      this.#channel.send({ kind: "nudge" });
+      try {
+        this.#channel.send({ kind: "nudge" });
+      } catch {
+        // The kernel was restarted, or is gone: nobody will answer.
+        this.#underWay.delete(question.kind);
+        this.#waiting.delete(question.kind);
+        return;
+      }
       this.#nudge(question, times + 1);
     }, wait);
   }

@@ -89,6 +89,34 @@ describe("questions to the kernel", () => {
     expect(log).toEqual(["answered 1"]);
   });
 
+  it("that a kernel took with it make room for the next", () => {
+    vi.useFakeTimers();
+    try {
+      const { kernel, log, ask } = start();
+      ask(1);
+      ask(2);
+      const send = kernel.send.bind(kernel);
+      kernel.send = () => {
+        throw new Error("Cannot send");
+      };
+      vi.advanceTimersByTime(10_000);
+      kernel.send = send;
+      expect(ask(3)).toBe(true);
+      kernel.answer(1);
+      expect(log).toEqual(["answered 3"]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("say whether there is anybody to answer", () => {
+    const { kernel, ask } = start();
+    kernel.send = () => {
+      throw new Error("no kernel");
+    };
+    expect(ask(1)).toBe(false);
+  });
+
   it("fail with the kernel's message", () => {
     const { kernel, log, ask } = start();
     ask(1);
