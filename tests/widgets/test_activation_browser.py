@@ -395,7 +395,7 @@ def test_views_of_different_networks_share_the_picture_only():
     assert (b.image, b.layer) == (3, "0")
     with pytest.raises(ValueError, match="nothing to share"):
         link(a, FilterGrid(small_network(2)))
-    with pytest.raises(TypeError, match="two nbviz views"):
+    with pytest.raises(TypeError, match="expected nbviz views, got a str"):
         link(a, "grid")
 
 
