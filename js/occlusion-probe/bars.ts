@@ -47,11 +47,7 @@ export class Bars {
       element(
         "table",
         { class: "bars" },
-        element(
-          "caption",
-          {},
-          "Most probable classes, and their change by the mask",
-        ),
+        element("caption", {}, "Most probable classes, and their change by the mask"),
         this.#body,
       ),
     );

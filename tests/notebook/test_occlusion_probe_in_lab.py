@@ -225,7 +225,7 @@ def test_confidences_follow_the_masks_under_a_hand(open_notebook):
     notebook.restart_kernel()
     drag(view, (60, 30), (80, 80))
     expect(view.find(".confidence")).to_contain_text("Not current")
-    expect(view.find(".waiting")).to_contain_text("run the cell again", timeout=15000)
+    expect(view.find(".waiting")).to_contain_text("run the cell", timeout=15000)
 
 
 def choose_another_target(notebook, view):
