@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from nbviz import model_input
 from nbviz.analysis.layers import Layers, example_input, record_layers, why_untraced
-from nbviz.undisturbed import modules_of, state_of, undisturbed
+from nbviz.undisturbed import add_note, modules_of, state_of, undisturbed
 
 Transform = Callable[[Any], Any]
 
@@ -346,8 +346,7 @@ class Network:
                         f"It was run on an input of shape {shape}, {asked}; pass "
                         "Network(model, input_shape=(channels, height, width)) for another."
                     )
-                    # what `add_note` does from Python 3.11 on
-                    vars(error)["__notes__"] = [*getattr(error, "__notes__", ()), note]
+                    add_note(error, note)
                     raise
                 msg = (
                     f"expected a model that runs without values, as it lies on the meta device, "

@@ -342,6 +342,11 @@ def _devices(modules: Sequence[nn.Module]) -> set[torch.device]:
     return {tensor.device for table in tables for tensor in table.values() if tensor is not None}
 
 
+def add_note(error: BaseException, note: str) -> None:
+    """Say more of an error, as its own `add_note` does from Python 3.11 on."""
+    vars(error)["__notes__"] = [*getattr(error, "__notes__", ()), note]
+
+
 @contextmanager
 def threads_kept() -> Iterator[None]:
     """Give torch back its number of threads, which numba resets where it starts its own."""

@@ -24,6 +24,7 @@ from nbviz.analysis.calls import Call, first_tensor, watch_calls
 from nbviz.analysis.layers import Layer, Layers, example_input
 from nbviz.model_input import logits_of
 from nbviz.network import Network
+from nbviz.undisturbed import add_note
 
 __all__ = ["Captured", "Pass", "Take", "capture", "run_pass"]
 
@@ -355,9 +356,7 @@ def _annotate(error: Exception, model: nn.Module, latest: str | None) -> None:
     where = _innermost_module(error.__traceback__, model)
     after = "before any layer that was watched" if latest is None else f"after layer {latest!r}"
     inside = f" in module {where!r}" if where else ""
-    note = f"The model raised this{inside}, {after} had returned."
-    # what `add_note` does from Python 3.11 on
-    vars(error)["__notes__"] = [*getattr(error, "__notes__", ()), note]
+    add_note(error, f"The model raised this{inside}, {after} had returned.")
 
 
 def _innermost_module(trace: TracebackType | None, model: nn.Module) -> str | None:

@@ -23,10 +23,10 @@ from nbviz.widgets.top_patches import TopPatches
 __all__ = ["plan_of"]
 
 _NO_MAP = (
-    "an OcclusionProbe has no full map of what it shows, so that its mask cannot be moved in the "
-    "page; call its run_map() first"
+    "An OcclusionProbe has no full map of what it shows, so that its mask cannot be moved in the "
+    "page; call its run_map() first."
 )
-_UNFINISHED = "an ImageMap is not finished, and stays as it is in the page; call its wait() first"
+_UNFINISHED = "An ImageMap is not finished, and stays as it is in the page; call its wait() first."
 # Images to walk, beside the one on show, where none are named.
 _FIRST_IMAGES = 8
 # Classes that a map is asked about, one by one.
@@ -253,7 +253,7 @@ def _(widget: ImageMap, images: Sequence[int] | None) -> Plan:
 
 def _map_choices(widget: ImageMap, *, finished: bool) -> Iterator[Axis]:
     """What images are laid out, coloured and bordered by; of a map that moves only what is set."""
-    few = len(widget.points["arrays"]) > 0 and _count(widget) <= _MOST_IN_GRID
+    few = _count(widget) <= _MOST_IN_GRID
     laid = [name for name in LAYOUTS if few or name != "grid"] if finished else []
     layers = [layer["name"] for layer in widget.layers] if finished else []
     layouts, colours = _first(widget.arrangement, laid), _first(widget.colour, layers)

@@ -105,7 +105,7 @@ class Plan:
     blank : dict
         Kinds of requests that are answered so where nothing was recorded.
     notes : tuple of str
-        What whoever saves the page should know.
+        What whoever saves the page should know, a sentence each.
     """
 
     parts: tuple[Axis | Series, ...] = ()

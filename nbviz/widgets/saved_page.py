@@ -227,7 +227,7 @@ class _Page:
             "silent": list(plan.silent),
             "blank": self._kept(dict(plan.blank))[0],
         }
-        self._notes += [f"{note[0].upper()}{note[1:]}." for note in plan.notes]
+        self._notes += plan.notes
 
     def check(self) -> None:
         """Whether the views alone fit."""

@@ -169,13 +169,17 @@ def running_lab(folder: Path) -> Iterator[Lab]:
                 lab.set_setting(plugin, **values)
             yield lab
         finally:
-            # The server ends its kernels itself when told to stop.
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Tell a server to stop, which ends its kernels itself; kill it if it does not."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _command(folder: Path, token: str) -> list[str]:

@@ -18,12 +18,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import nbformat
+from lab import STOP_SECONDS, end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-START_SECONDS, STOP_SECONDS = 60, 20
+START_SECONDS = 60
 
 SETUP = """
 import torch
@@ -131,13 +132,7 @@ def _running(command: Sequence[str], folder: Path, ready: str) -> Iterator[None]
             _wait_for(ready, process, folder)
             yield
         finally:
-            # Either ends its kernels itself when told to stop.
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], folder: Path) -> None:
